@@ -1,0 +1,179 @@
+"""Reading and writing HDF5 artifacts: whole or not at all, with provenance, checked when read.
+
+Every artifact carries the root attributes
+
+    schema        version of the layout that this module writes
+    kind          what the file is: "images", "subsets", "features", "errors", "losses", ...
+    dataset       name of the data set
+    settings      JSON of the exact settings that made the content
+    das_version, torch_version
+    weights       sha256 of the model weights that the content came from ("" where there is none)
+
+and whatever a kind adds. Values of `settings` come back decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from das import __version__
+from das.errors import UserError
+
+SCHEMA = 1
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it onto `path` when the block ends well.
+
+    Whatever happens inside the block, `path` holds either its old content or all of the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def write(
+    path: Path, kind: str, dataset: str, settings: dict[str, Any], weights: str = "", **attributes: Any
+) -> Iterator[h5py.File]:
+    """Open a new artifact for writing; it appears under `path` only when the block ends well."""
+    with replacing(path) as beside:
+        try:
+            with h5py.File(beside, "w") as file:
+                file.attrs["schema"] = SCHEMA
+                file.attrs["kind"] = kind
+                file.attrs["dataset"] = dataset
+                file.attrs["settings"] = json.dumps(settings, sort_keys=True)
+                file.attrs["das_version"] = __version__
+                file.attrs["torch_version"] = version("torch")
+                file.attrs["weights"] = weights
+                for name, value in attributes.items():
+                    file.attrs[name] = value
+                yield file
+        except OSError as error:
+            # h5py reports a full disk as a plain OSError with or without errno.
+            raise UserError(f"{path}: cannot be written: {_first_line(error)}") from error
+
+
+class Artifact:
+    """An open artifact: `attributes` and checked access to its arrays."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+        self.attributes: dict[str, Any] = dict(file.attrs)
+        self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+        self.weights: str = self.attributes["weights"]
+        self.dataset: str = self.attributes["dataset"]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the array `name`."""
+        return tuple(self._array(name).shape)
+
+    def read(
+        self, name: str, shape: tuple[int | None, ...], dtype: DTypeLike, rows: slice = slice(None)
+    ) -> NDArray[Any]:
+        """Rows of the array `name`.
+
+        Args:
+            shape: expected shape of the whole array, None where any length will do.
+            dtype: expected dtype.
+            rows: which part of the first axis to read.
+
+        Raises:
+            UserError: the array is missing, of another shape or dtype, or not finite.
+        """
+        array = self._array(name)
+        wanted = tuple("any" if n is None else n for n in shape)
+        fits = len(array.shape) == len(shape) and all(
+            n is None or n == found for n, found in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise UserError(f"{self.path}: array {name!r} has shape {array.shape}, expected {wanted}")
+        if array.dtype != np.dtype(dtype):
+            raise UserError(f"{self.path}: array {name!r} is {array.dtype}, expected {np.dtype(dtype)}")
+        try:
+            values: NDArray[Any] = array[rows]
+        except OSError as error:
+            raise UserError(f"{self.path}: array {name!r} cannot be read: {_first_line(error)}") from error
+        if np.issubdtype(values.dtype, np.floating):
+            finite = np.isfinite(values)
+            if not finite.all():
+                where = tuple(int(i) for i in np.argwhere(~finite)[0])
+                where = (where[0] + (rows.start or 0), *where[1:])
+                raise UserError(
+                    f"{self.path}: array {name!r} is not finite at {where}; delete the file and make it again"
+                )
+        return values
+
+    def _array(self, name: str) -> h5py.Dataset:
+        if name not in self._file:
+            raise UserError(f"{self.path}: no array {name!r}, it holds {sorted(self._file)}")
+        return self._file[name]
+
+
+@contextmanager
+def read(path: Path, kind: str) -> Iterator[Artifact]:
+    """Open an artifact of the given kind for reading.
+
+    Raises:
+        UserError: the file is missing, cut short, of another kind or of another schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(
+            f"{path}: not a complete HDF5 file ({_first_line(error)}); delete it and make it again"
+        ) from error
+    with file:
+        found = file.attrs.get("kind", "unknown content")
+        if found != kind:
+            raise UserError(f"{path}: holds {found}, expected {kind}")
+        if file.attrs.get("schema") != SCHEMA:
+            raise UserError(
+                f"{path}: written with schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
+                "delete it and make it again"
+            )
+        yield Artifact(path, file)
+
+
+def require_same(name: str, *artifacts: Artifact) -> None:
+    """Refuse artifacts that disagree on the root attribute `name`, for example `weights`."""
+    first = artifacts[0]
+    for other in artifacts[1:]:
+        if first.attributes.get(name) != other.attributes.get(name):
+            raise UserError(
+                f"{other.path}: {name} is {other.attributes.get(name)!r}, "
+                f"but {first.path} has {first.attributes.get(name)!r}; they must agree"
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
