@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import SchedulerMixin
+from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,7 +31,7 @@ class Schedule:
     alphas_cumprod: Tensor
 
     @classmethod
-    def of(cls, scheduler: SchedulerMixin) -> Schedule:
+    def of(cls, scheduler: DDPMScheduler) -> Schedule:
         """The schedule of a diffusers scheduler; refuses models that do not predict the noise."""
         prediction = scheduler.config.prediction_type
         if prediction != "epsilon":
