@@ -41,7 +41,7 @@ def image_noise(
     return np.concatenate(blocks)[images.start - first * BLOCK : images.stop - first * BLOCK]
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def _block(
     purpose: str, seed: int, timestep: int, draw: int, block: int, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:

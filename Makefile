@@ -1,0 +1,50 @@
+# Every target sets up its own environment, .venv, from the pinned requirements; a second call finds it there.
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= all
+
+.PHONY: help demo test lint format bench clean
+
+help:
+	@echo "make demo    attribute generated digits to their training images, on embedded data"
+	@echo "make test    run all tests"
+	@echo "make lint    run all linters and the type checker"
+	@echo "make format  format the code"
+	@echo "make bench   measure the cost of per-image gradients"
+
+.venv/run: requirements.txt
+	@echo "Setting up .venv from requirements.txt (a few minutes, once)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/run
+	@echo "Adding what tests and linters need"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: .venv/run
+	$(BIN)/snakemake --cores $(CORES) demo
+	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+bench: .venv/run
+	$(BIN)/python tests/benchmarks/bench_gradients.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

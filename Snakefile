@@ -1,0 +1,28 @@
+"""Training-data attribution for diffusion models.
+
+    snakemake --cores 2 results/digits/lds.csv        one data set, all methods
+    snakemake --cores 2 results/cifar2/lds_das.csv    one data set, one method
+    snakemake -n results/cifar2/lds_das.csv           what that would run
+"""
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/images.smk"
+include: "rules/model.smk"
+include: "rules/gradients.smk"
+include: "rules/subset_models.smk"
+include: "rules/lds.smk"
+
+
+rule demo:
+    input:
+        "results/digits/lds_das.csv",
+        "results/digits/lds.csv",
+        "results/digits/lds.png",
+        "results/digits/images/gen.png",
+        "results/digits/scores/das/gen.h5",
+    default_target: True
+    localrule: True

@@ -1,0 +1,175 @@
+"""The kernel is the formula, in both forms, for every damping; and it is exact for leaving one image out."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from das import artifacts, shards
+from das.errors import UserError
+from das.kernel import DualKernel, PrimalKernel, build_kernel
+from das.shards import Shards
+
+DAMPINGS = [1e-6, 1e-2, 1.0, 1e3]
+
+
+class InMemory:
+    """Features [n, k] that are all there."""
+
+    def __init__(self, features):
+        self.features = np.asarray(features, dtype=np.float64)
+        self.n, self.k = self.features.shape
+
+    def read(self, rows):
+        return self.features[rows.start : rows.stop]
+
+
+def write_shard(path, features, first, *, weights="w", projection="p", settings=None, count=None):
+    with artifacts.write(
+        path,
+        "features",
+        "toy",
+        settings or {"projection": {"k": features.shape[1]}},
+        weights,
+        projection=projection,
+        first=first,
+        count=len(features) if count is None else count,
+    ) as file:
+        file["features"] = features.astype(np.float32)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "form"), [(7, 19, DualKernel), (19, 7, PrimalKernel), (9, 9, PrimalKernel)]
+)
+def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * k * 3)  # three rows per block
+    random = np.random.default_rng(0)
+    G, G_q = random.normal(size=(n, k)), random.normal(size=(5, k))
+    kernel = build_kernel(InMemory(G))
+    assert type(kernel) is form
+    query, train = kernel.query(G_q), kernel.train(range(n))
+    for relative in DAMPINGS:
+        damping = kernel.damping(relative)
+        assert damping.absolute == pytest.approx(relative * np.sum(G**2) / min(n, k), rel=1e-12)
+        assert damping.unscaled == pytest.approx(damping.absolute * k)
+        K = np.linalg.inv(G.T @ G + damping.absolute * np.eye(k))
+        leverage = np.einsum("ia,ab,ib->i", G, K, G)
+        inner = kernel.inner(query, train, damping.absolute)
+        # The reference inverts a matrix of condition 1 / λ; it is the less accurate side.
+        np.testing.assert_allclose(inner, G_q @ K @ G.T, rtol=1e-6, atol=1e-8)
+        ours = kernel.one_minus_leverage(train, damping.absolute)
+        np.testing.assert_allclose(ours, 1 - leverage, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [6, 30])
+def test_zero_columns_change_nothing_but_the_form(n):
+    """Padding features with zeros turns the primal into the dual and leaves K's values alone."""
+    random = np.random.default_rng(1)
+    G, G_q = random.normal(size=(n, 5)), random.normal(size=(3, 5))
+    pad = ((0, 0), (0, n))
+    primal, dual = build_kernel(InMemory(G)), build_kernel(InMemory(np.pad(G, pad)))
+    assert isinstance(primal, PrimalKernel)
+    assert isinstance(dual, DualKernel)
+    rows = range(2, n)
+    for damping in (1e-3, 1.0, 50.0):
+        np.testing.assert_allclose(
+            primal.inner(primal.query(G_q), primal.train(rows), damping),
+            dual.inner(dual.query(np.pad(G_q, pad)), dual.train(rows), damping),
+            rtol=1e-9,
+        )
+        np.testing.assert_allclose(
+            primal.one_minus_leverage(primal.train(rows), damping),
+            dual.one_minus_leverage(dual.train(rows), damping),
+            rtol=1e-9,
+        )
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 6), (6, 4)])
+def test_one_minus_leverage_is_not_lost_to_cancellation(n, k):
+    """An image orthogonal to all others has 1 - h = λ / (λ + ‖g‖²), however small λ is."""
+    G = np.zeros((n, k))
+    np.fill_diagonal(G, np.arange(1, 5))
+    kernel = build_kernel(InMemory(G))
+    damping = 1e-18
+    ours = kernel.one_minus_leverage(kernel.train(range(4)), damping)
+    np.testing.assert_allclose(ours, damping / (damping + np.arange(1, 5) ** 2.0), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "k"), [(12, 30), (40, 8)])
+def test_leave_one_out_is_exact_for_a_linear_model(n, k):
+    """f_q(θ without i) - f_q(θ) = g_qᵀ K g_i r_i / (1 - h_i), r signed, against solving again without i."""
+    random = np.random.default_rng(2)
+    X, y, X_q = random.normal(size=(n, k)), random.normal(size=n), random.normal(size=(4, k))
+    kernel = build_kernel(InMemory(X))
+    damping = kernel.damping(0.1).absolute
+
+    def fit(rows):
+        return np.linalg.solve(X[rows].T @ X[rows] + damping * np.eye(k), X[rows].T @ y[rows])
+
+    everything = np.arange(n)
+    theta = fit(everything)
+    residual = X @ theta - y
+    train = kernel.train(range(n))
+    term = kernel.inner(kernel.query(X_q), train, damping) * residual
+    term /= kernel.one_minus_leverage(train, damping)
+    retrained = np.stack([X_q @ (fit(np.delete(everything, i)) - theta) for i in range(n)], axis=1)
+    np.testing.assert_allclose(term, retrained, rtol=0, atol=1e-9)
+
+
+def test_zero_features_and_bad_dampings_are_refused():
+    with pytest.raises(UserError, match="all are zero"):
+        build_kernel(InMemory(np.zeros((3, 2))))
+    kernel = build_kernel(InMemory(np.eye(3)))
+    for bad in (0, -1, np.nan, np.inf):
+        with pytest.raises(UserError, match="damping: found"):
+            kernel.damping(bad)
+
+
+def test_shards_are_read_as_one_array_in_the_order_of_their_images(tmp_path: Path):
+    features = np.random.default_rng(3).normal(size=(11, 4)).astype(np.float32)
+    cuts = [(8, 11), (0, 3), (3, 8)]
+    paths = [write_shard(tmp_path / f"{a}.h5", features[a:b], a) for a, b in cuts]
+    both = Shards(paths)
+    assert (both.n, both.k, both.weights, both.dataset) == (11, 4, "w", "toy")
+    for rows in (range(0, 11), range(2, 9), range(3, 8), range(10, 11)):
+        read = both.read(rows)
+        assert read.dtype == np.float64
+        np.testing.assert_array_equal(read, features[rows.start : rows.stop])
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"first": 4}, "starts at image 4, expected 3"),
+        ({"first": 0}, "starts at image 0, expected 3"),
+        ({"weights": "other"}, "weights is 'other'"),
+        ({"projection": "other"}, "projection is 'other'"),
+        ({"settings": {"k": 9}}, "settings is"),
+        ({"count": 7}, "says it holds 7 images, but holds 2"),
+        ({"features": np.ones((2, 5))}, "has 4|settings"),
+    ],
+)
+def test_shards_that_disagree_are_refused(tmp_path: Path, second, message):
+    write_shard(tmp_path / "a.h5", np.ones((3, 4)), 0)
+    write_shard(tmp_path / "b.h5", **{"features": np.ones((2, 4)), "first": 3, **second})
+    with pytest.raises(UserError, match=message) as caught:
+        Shards([tmp_path / "a.h5", tmp_path / "b.h5"])
+    assert "b.h5" in str(caught.value)
+
+
+def test_query_features_of_other_weights_are_refused(tmp_path: Path):
+    train = Shards([write_shard(tmp_path / "train.h5", np.ones((3, 4)), 0)])
+    query = Shards([write_shard(tmp_path / "query.h5", np.ones((3, 4)), 0, weights="v")])
+    with pytest.raises(UserError, match=r"query\.h5: weights is 'v', but .*train\.h5 has 'w'"):
+        train.require_same(query)
+
+
+def test_a_feature_that_is_not_finite_is_refused_with_its_file(tmp_path: Path):
+    features = np.ones((6, 2))
+    paths = [write_shard(tmp_path / f"shard-{i}.h5", features[:3], 3 * i) for i in range(2)]
+    with h5py.File(paths[1], "r+") as file:
+        file["features"][1, 0] = np.nan
+    with pytest.raises(UserError, match=r"shard-1\.h5: array 'features' is not finite at \(1, 0\)"):
+        build_kernel(Shards(paths))

@@ -1,0 +1,156 @@
+"""What every script of the workflow has in common: options, logging, progress and how it fails."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from das.errors import UserError
+
+log = logging.getLogger("das")
+
+# Out-of-memory errors of the allocators in use; torch raises its own, or a plain RuntimeError on the CPU.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser with the options that all scripts share."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--log", type=Path, help="log file, beside the standard error")
+    options.add_argument("--threads", type=int, default=1, help="CPU threads to use")
+    return options
+
+
+def compute_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of scripts that run a model: where to run and where unfinished work is kept."""
+    options.add_argument("--dataset", required=True, help="name that is stored in what is written")
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0, ...")
+    options.add_argument("--resume", type=Path, default=Path(".resume"), help="folder for unfinished work")
+    return options
+
+
+def training_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of scripts that train models."""
+    compute_options(options)
+    options.add_argument("--images", type=Path, required=True, help="training images")
+    options.add_argument("--unet", type=Path, required=True, help="UNet configuration, JSON")
+    options.add_argument("--settings", required=True, help="JSON of das.training.TrainSettings")
+    options.add_argument("--checkpoint-seconds", type=float, default=60, help="between two saved states")
+    options.add_argument("--tracking", choices=["none", "tensorboard"], default="none")
+    return options
+
+
+def scoring_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of scripts that score training images, among them the files to score from."""
+    options.add_argument("--score", required=True, help="a scoring rule of das.methods")
+    options.add_argument("--train-features", type=Path, nargs="+", default=[], help="shards")
+    options.add_argument("--query-features", type=Path, nargs="+", default=[], help="shards")
+    options.add_argument("--train-errors", type=Path)
+    options.add_argument("--train-images", type=Path)
+    options.add_argument("--query-images", type=Path)
+    options.add_argument("--output", type=Path, required=True)
+    return options
+
+
+def scoring_sources(arguments: argparse.Namespace) -> Any:
+    """The `das.scoring.Sources` that `scoring_options` read."""
+    from das.scoring import Sources  # here, since scripts that score nothing need not load it
+
+    return Sources(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Sources)})
+
+
+def main(script: Callable[[argparse.Namespace], None], options: argparse.ArgumentParser) -> None:
+    """Run a script; a user's mistake ends it with one line and status 1."""
+    arguments = options.parse_args()
+    _start_logging(arguments.log)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(arguments.threads)
+    try:
+        script(arguments)
+    except UserError as error:
+        log.error("error: %s", error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        log.error("error: %s: %s", error.filename or "output", os.strerror(error.errno))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(s in str(error) for s in _OUT_OF_MEMORY):
+            raise
+        log.error("error: out of memory; lower the rows per batch or the projection dimension")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    else:
+        return
+    sys.exit(1)
+
+
+def choose_device(name: str) -> Any:
+    """The torch device of that name; "auto" is the GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"execution.device: {name!r} is not usable here; allowed are auto, cpu, cuda"
+        ) from error
+    return device
+
+
+def progress(
+    items: Iterable[Any] | None, description: str, total: int | None = None, initial: int = 0
+) -> Any:
+    """A tqdm bar with rate and time left: redrawn on a terminal, a line now and then in the log."""
+    return tqdm(
+        items,
+        desc=description,
+        total=total,
+        initial=initial,
+        file=_ProgressLines(),
+        mininterval=0.5,
+        ncols=100,
+    )
+
+
+class _ProgressLines(io.TextIOBase):
+    """Where tqdm draws: a terminal's line as often as it likes, the log file every ten seconds."""
+
+    def __init__(self) -> None:
+        self._logged = 0.0
+
+    def write(self, text: str) -> int:
+        if sys.stderr.isatty():
+            sys.stderr.write(text)
+        line = text.strip("\r\n ")
+        if line and (time.monotonic() - self._logged > 10 or "100%" in line):
+            self._logged = time.monotonic()
+            log.info(line)
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _start_logging(path: Path | None) -> None:
+    logging.captureWarnings(True)
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None and os.environ.get("RANK", "0") == "0":  # of several processes one keeps the log
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="a"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handlers[0].setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)

@@ -1,0 +1,153 @@
+"""Reading and checking the configuration. Imports neither torch nor Snakemake: a dry run must stay fast."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import jsonschema.validators
+import yaml
+
+from das.errors import UserError
+
+
+def _is_finite_number(_: Any, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# JSON Schema takes 80.0 for an integer and YAML's .nan for a number; neither is of use here.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": _is_finite_number,
+        }
+    ),
+)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top level is a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f"line {where.line + 1}: " if where else ""
+        raise UserError(f"{path}: {line}not valid YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds {type(content).__name__}, expected keys and values")
+    return content
+
+
+def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `change`; mappings are merged, everything else is replaced."""
+    merged = copy.deepcopy(base)
+    for key, value in change.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def validate(content: dict[str, Any], schema_path: Path, name: str) -> dict[str, Any]:
+    """The content with defaults filled in.
+
+    Raises:
+        UserError: one line with the file `name`, the key, the value found and what is allowed.
+    """
+    schema = load_yaml(schema_path)
+    filled = _with_defaults(content, schema)
+    errors = sorted(_Validator(schema).iter_errors(filled), key=lambda e: list(map(str, e.path)))
+    if errors:
+        raise UserError(f"{name}: {_describe(errors[0])}")
+    return filled
+
+
+def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> dict[str, dict[str, Any]]:
+    """All data sets: the files of a folder, with changes merged in, and those that changes alone define."""
+    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    datasets = {}
+    for name in sorted({*files, *changes}):
+        base = load_yaml(files[name]) if name in files else {}
+        source = str(files[name]) if name in files else f"datasets.{name}"
+        if name in files and name in changes:
+            source += f" (changed by datasets.{name})"
+        datasets[name] = validate(merge(base, changes.get(name, {})), schema_path, source)
+    return datasets
+
+
+def _with_defaults(content: Any, schema: dict[str, Any]) -> Any:
+    """Content with the schema's defaults for keys that are missing, recursively."""
+    if not isinstance(content, dict):
+        return content
+    filled = dict(content)
+    for key, part in schema.get("properties", {}).items():
+        if key not in filled and "default" in part:
+            filled[key] = copy.deepcopy(part["default"])
+        if key in filled:
+            filled[key] = _with_defaults(filled[key], part)
+    others = schema.get("additionalProperties")
+    if isinstance(others, dict):
+        named = schema.get("properties", {})
+        filled |= {k: _with_defaults(v, others) for k, v in filled.items() if k not in named}
+    return filled
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    """One line: key, what was found, what is allowed."""
+    key = ".".join(str(part) for part in error.path) or "top level"
+    rule, value, limit = error.validator, error.instance, error.validator_value
+    if rule == "additionalProperties":
+        known = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(value) - set(known))
+        return f"{key}: found unknown key {', '.join(map(repr, unknown))}, allowed are {', '.join(known)}"
+    if rule == "required":
+        missing = [name for name in limit if name not in value]
+        return f"{key}: required key {', '.join(map(repr, missing))} is missing"
+    if rule == "type" and isinstance(value, str) and _is_number(value):
+        return (
+            f"{key}: found the text {value!r}, expected a {limit}; write a number with a dot, such as 1.0e-4"
+        )
+    allowed = {
+        "type": f"a value of type {limit}",
+        "enum": ", ".join(map(str, limit)) if isinstance(limit, list) else "",
+        "minimum": f"at least {limit}",
+        "maximum": f"at most {limit}",
+        "exclusiveMinimum": f"more than {limit}",
+        "exclusiveMaximum": f"less than {limit}",
+        "minItems": f"at least {limit} entries",
+        "uniqueItems": "no entry twice",
+        "pattern": f"text that matches {limit}",
+    }.get(str(rule), f"{rule} {limit}")
+    return f"{key}: found {value!r}, allowed is {allowed}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_methods(config: dict[str, Any], inputs: dict[str, tuple[str, ...]]) -> None:
+    """Check that each method names a known scoring rule, and features exactly if that rule uses them.
+
+    Args:
+        inputs: what each known scoring rule needs, by name.
+    """
+    for name, method in config["methods"].items():
+        key, features = f"config/config.yaml: methods.{name}", method.get("features")
+        if method["score"] not in inputs:
+            raise UserError(f"{key}.score: found {method['score']!r}, allowed are {', '.join(sorted(inputs))}")
+        if ("features" in inputs[method["score"]]) != (features is not None):
+            needs = "needs one of" if features is None else "uses none, found one of"
+            raise UserError(f"{key}.features: {method['score']} {needs} {', '.join(config['features'])}")
+        if features is not None and features not in config["features"]:
+            allowed = ", ".join(config["features"])
+            raise UserError(f"{key}.features: found {features!r}, allowed are {allowed}")

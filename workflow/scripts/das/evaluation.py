@@ -1,0 +1,94 @@
+"""The denoising error of a model on images, which is both DAS's residual and what LDS predicts.
+
+error[i, t] = mean over pixels of (eps_theta(x_t, t) - eps)^2,  averaged over the noise draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from das.cli import progress
+from das.diffusion import Schedule, noise_rows, to_model_space
+from das.errors import UserError
+from das.noise import BLOCK
+from das.resume import compute_blocks, image_blocks
+
+
+def measure_errors(
+    unet: nn.Module,
+    schedule: Schedule,
+    images: NDArray[np.uint8],
+    timesteps: Sequence[int],
+    *,
+    purpose: str,
+    seed: int,
+    draw: int,
+    rows: int,
+    state: Path,
+) -> NDArray[np.float32]:
+    """`denoising_errors` of a whole split, float32 [N, T], continuing from the blocks in `state`."""
+    name = f"{purpose.replace('/', '-')}-{draw}"
+    blocks = progress(image_blocks(0, len(images), BLOCK), name)
+    parts = compute_blocks(
+        state,
+        name,
+        blocks,
+        lambda block: denoising_errors(
+            unet, schedule, images, block, timesteps, purpose=purpose, seed=seed, draw=draw, rows=rows
+        ),
+    )
+    return np.concatenate(list(parts))
+
+
+@torch.no_grad()
+def denoising_errors(
+    unet: nn.Module,
+    schedule: Schedule,
+    images: NDArray[np.uint8],
+    indices: range,
+    timesteps: Sequence[int],
+    *,
+    purpose: str,
+    seed: int,
+    draw: int,
+    rows: int,
+) -> NDArray[np.float32]:
+    """Error of every (image, timestep) pair for one noise draw.
+
+    Args:
+        images: the whole split, uint8 [N, H, W, C].
+        indices: which consecutive images of it to measure.
+        purpose: names the noise, see `das.noise.image_noise`.
+        rows: about how many (image, timestep) pairs to run at once; changes rounding only.
+
+    Returns:
+        float32 [len(indices), T].
+
+    Raises:
+        UserError: an error is not finite; names image and timestep.
+    """
+    device = next(unet.parameters()).device
+    clean = to_model_space(images[indices.start : indices.stop]).to(device)
+    errors = np.empty((len(indices), len(timesteps)), dtype=np.float32)
+    per_pass = max(1, rows // len(indices))
+    for start in range(0, len(timesteps), per_pass):
+        chosen = timesteps[start : start + per_pass]
+        noise = noise_rows(purpose, seed, chosen, draw, indices, tuple(clean.shape[1:])).to(device)
+        row_timesteps = torch.tensor(chosen, device=device).repeat(len(indices))
+        noisy = schedule.add_noise(clean.repeat_interleave(len(chosen), dim=0), noise, row_timesteps)
+        prediction = unet(noisy, row_timesteps).sample
+        squared = (prediction - noise).square().flatten(1).mean(1)
+        errors[:, start : start + per_pass] = squared.reshape(len(indices), len(chosen)).cpu().numpy()
+    if not np.isfinite(errors).all():
+        image, timestep = np.argwhere(~np.isfinite(errors))[0]
+        raise UserError(
+            f"{purpose}: the error of image {indices.start + image} at timestep {timesteps[timestep]} "
+            "is not finite; the model is broken"
+        )
+    return errors

@@ -1,0 +1,104 @@
+"""Per-image features of a shard of images: mean over timesteps and noise draws of projected gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from das.cli import progress
+from das.diffusion import Schedule, TimestepStrategy, choose_timesteps, noise_rows, to_model_space
+from das.errors import UserError
+from das.gradients import ImageGradients
+from das.projection import make_projection
+from das.resume import compute_blocks, image_blocks
+
+# Images between two saved states of unfinished work.
+IMAGES_PER_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What makes features. Published: `mean`, normalised, 10 uniform timesteps, k = 4096 for DAS."""
+
+    output: str
+    normalise: bool
+    timesteps: int
+    strategy: TimestepStrategy
+    draws: int
+    seed: int
+    projection: str
+    dimension: int
+    projection_seed: int
+
+
+def project(
+    unet: nn.Module,
+    schedule: Schedule,
+    images: NDArray[np.uint8],
+    indices: range,
+    settings: FeatureSettings,
+    *,
+    split: str,
+    rows: int,
+    state: Path,
+) -> tuple[int, Iterator[NDArray[np.float32]]]:
+    """Features of some images of a split.
+
+    Args:
+        images: the whole split, uint8 [N, H, W, C].
+        indices: which consecutive images of it.
+        split: names the noise, so that no two splits share it.
+        rows: how many (image, timestep) pairs to run at once; changes rounding only.
+        state: folder for unfinished work.
+
+    Returns:
+        k, and an iterator over float32 [n, k], block after block in the order of the images.
+
+    Raises:
+        UserError: the features do not fit into memory, or a gradient is not finite.
+    """
+    device = next(unet.parameters()).device
+    shapes = {name: tuple(parameter.shape) for name, parameter in unet.named_parameters()}
+    dimension = (
+        sum(p.numel() for p in unet.parameters()) if settings.projection == "none" else settings.dimension
+    )
+    _check_memory(settings, dimension, rows)
+    projection = make_projection(
+        settings.projection, settings.dimension, settings.projection_seed, shapes, device
+    )
+    gradients = ImageGradients(
+        unet, schedule, output=settings.output, normalise=settings.normalise, projection=projection
+    )
+    timesteps = choose_timesteps(settings.strategy, settings.timesteps, len(schedule))
+
+    def features(block: range) -> NDArray[np.float32]:
+        clean = to_model_space(images[block.start : block.stop]).to(device)
+        total = torch.zeros(len(block), dimension, device=device)
+        for draw in range(settings.draws):
+            noise = noise_rows(
+                f"gradients/{split}", settings.seed, timesteps, draw, block, tuple(clean.shape[1:])
+            )
+            total += gradients.features(clean, timesteps, noise.to(device), rows)
+        return (total / settings.draws).cpu().numpy()
+
+    blocks = image_blocks(indices.start, indices.stop, IMAGES_PER_BLOCK)
+    return dimension, compute_blocks(state, "features", progress(blocks, f"gradients {split}"), features)
+
+
+def _check_memory(settings: FeatureSettings, dimension: int, rows: int) -> None:
+    """Refuse a projection whose features of one batch of rows do not fit into the memory at hand."""
+    needed = 4 * dimension * (rows + 2 * IMAGES_PER_BLOCK)
+    available = psutil.virtual_memory().available
+    if needed > available:
+        name = "projection none" if settings.projection == "none" else f"dimension {settings.dimension}"
+        raise UserError(
+            f"gradients: {name} needs {needed / 1e9:.1f} GB for {rows} rows, {available / 1e9:.1f} GB are free; "
+            "lower gradients.dimension or jobs.rows_per_batch"
+        )

@@ -1,0 +1,177 @@
+"""What a gradient feature is, and the plain way to compute it: one row at a time, by autograd.
+
+A row is an (image, timestep) pair and its gradient g that of one output function of the row's own noise
+prediction with respect to the model's parameters. An image's feature is the mean over its rows of the
+projected g, where DAS (arXiv 2410.18639) divides each g by its norm before averaging, because gradients of
+different timesteps differ in size by orders of magnitude.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from das.diffusion import Schedule
+from das.errors import UserError
+from das.outputs import loss_weights, output_function
+from das.projection import Projection, canonical_order
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows: noised images and noise [R, C, H, W], timesteps [R] and weights of the loss [R]."""
+
+    noised: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    weights: Tensor
+
+    def output(self, unet: nn.Module, function: Callable[..., Tensor]) -> Tensor:
+        """The output function of each row's own prediction, [R]."""
+        return function(unet(self.noised, self.timesteps).sample, self.noise, self.weights)
+
+
+class FeatureExtractor(ABC):
+    """Per-image features of a model; subclasses differ in how they obtain the gradients of rows.
+
+    Args:
+        unet: any module whose `unet(x, t).sample` predicts the noise. Its parameters that require a gradient
+            are the ones covered, and they must be the ones that the projection was made for.
+        schedule: the forward process of the model.
+        output: a name in `das.outputs.OUTPUT_FUNCTIONS`.
+        normalise: divide each row's gradient by its exact l2 norm before averaging over timesteps.
+        projection: on the device of the model.
+
+    Raises:
+        UserError: the output function is unknown, or the covered parameters are not the projection's.
+    """
+
+    def __init__(
+        self, unet: nn.Module, schedule: Schedule, output: str, normalise: bool, projection: Projection
+    ) -> None:
+        self.unet = unet
+        self.schedule = schedule
+        self.function = output_function(output)
+        self.normalise = normalise
+        self.projection = projection
+        self.parameters = {name: p for name, p in unet.named_parameters() if p.requires_grad}
+        sizes = {name: p.numel() for name, p in self.parameters.items()}
+        if not sizes or sizes != projection.sizes:
+            made, found = sum(projection.sizes.values()), sum(sizes.values())
+            raise UserError(
+                f"projection: made for {len(projection.sizes)} parameters with {made} elements, "
+                f"but the model trains {len(sizes)} with {found}"
+            )
+
+    def features(
+        self, images: Tensor, timesteps: Sequence[int], noise: Tensor, rows_per_batch: int
+    ) -> Tensor:
+        """Features of images.
+
+        Args:
+            images: [n, C, H, W] in [-1, 1].
+            timesteps: the T timesteps to average over.
+            noise: [n * T, C, H, W], image-major: that of image 0 at every timestep first.
+            rows_per_batch: how many rows go through the model at once; it moves results by rounding only.
+
+        Returns:
+            float32 [n, k] on the device of the projection.
+
+        Raises:
+            UserError: a gradient or a norm is not finite, or a gradient that has to be normalised is zero.
+        """
+        count, per_image = len(images), len(timesteps)
+        if noise.shape != (count * per_image, *images.shape[1:]):
+            raise ValueError(f"noise is {tuple(noise.shape)} for {count} images at {per_image} timesteps")
+        device = self.projection.device
+        steps = torch.as_tensor(list(timesteps), device=device)
+        images = images.to(device)
+        features = torch.zeros(count, self.projection.dimension, device=device)
+        with self._prepared():
+            for start in range(0, count * per_image, rows_per_batch):
+                index = torch.arange(start, min(start + rows_per_batch, count * per_image), device=device)
+                image, timestep = index // per_image, steps[index % per_image]
+                projected = self._checked(
+                    self._rows(images[image], noise[index.cpu()], timestep), index, steps
+                )
+                # A product, because index_add_ has no fixed order of summation on a GPU.
+                first, last = int(image[0]), int(image[-1])
+                mean = (image == torch.arange(first, last + 1, device=device)[:, None]).float() / per_image
+                features[first : last + 1] += mean @ projected
+        return features
+
+    def _rows(self, images: Tensor, noise: Tensor, timesteps: Tensor) -> Rows:
+        noise = noise.to(images.device)
+        noised = self.schedule.add_noise(images, noise, timesteps)
+        return Rows(noised, noise, timesteps, loss_weights(self.schedule, timesteps))
+
+    def _checked(self, rows: Rows, index: Tensor, steps: Tensor) -> Tensor:
+        """Projected gradients of rows, normalised if asked for, refused at the first bad row."""
+        projected, norms = self._project(rows)
+        bad = ~(norms.isfinite() & projected.isfinite().all(1))
+        problem = "is not finite"
+        if self.normalise and not bad.any():
+            bad = norms == 0
+            problem = "is zero and cannot be normalised"
+        if bad.any():
+            row = int(index[bad.nonzero()[0, 0]])
+            image, step = divmod(row, len(steps))
+            raise UserError(f"gradient of image {image} at timestep {int(steps[step])} {problem}")
+        return projected / norms.float()[:, None] if self.normalise else projected
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """Evaluation mode for the duration; as it was afterwards."""
+        training = [module for module in self.unet.modules() if module.training]
+        self.unet.eval()
+        try:
+            with torch.enable_grad():
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    @abstractmethod
+    def _project(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Projected gradients float32 [R, k], and norms float64 [R] (zeros if they are not needed)."""
+
+
+class LoopGradients(FeatureExtractor):
+    """Features by one backward pass per row: slow, and right for any kind of module."""
+
+    def _project(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        accumulator = self.projection.accumulator(len(rows.noised))
+        squared = torch.zeros(len(rows.noised), dtype=torch.float64, device=accumulator.device)
+        for row in range(len(rows.noised)):
+            alone = Rows(*(part[row : row + 1] for part in vars(rows).values()))
+            gradients = torch.autograd.grad(
+                alone.output(self.unet, self.function).sum(),
+                list(self.parameters.values()),
+                allow_unused=True,
+            )
+            for name, gradient in zip(self.parameters, gradients, strict=True):
+                if gradient is not None:
+                    flat = canonical_order(gradient)
+                    squared[row] += flat.double().square().sum()
+                    self.projection.add(accumulator[row : row + 1], name, flat[None].float())
+        return self.projection.finish(accumulator), squared.sqrt()
+
+
+def loop_features(
+    unet: nn.Module,
+    schedule: Schedule,
+    output: str,
+    normalise: bool,
+    projection: Projection,
+    images: Tensor,
+    timesteps: Sequence[int],
+    noise: Tensor,
+) -> Tensor:
+    """The features of `das.gradients.ImageGradients`, by the plain loop; arguments as there."""
+    loop = LoopGradients(unet, schedule, output, normalise, projection)
+    return loop.features(images, timesteps, noise, rows_per_batch=1)

@@ -1,0 +1,170 @@
+"""The kernel of the training features, solved once for every damping.
+
+Notation:
+
+    N, k      number of training images, dimension of a feature
+    G         training features [N, k]; g_i is its row i, g_q the feature of a query image
+    λ         damping
+    K         (GᵀG + λI)⁻¹
+    h_i       g_iᵀ K g_i, the leverage of training image i
+    U, S, V   singular value decomposition G = U S Vᵀ with singular values s_j
+    m         min(N, k)
+
+Methods need g_qᵀ K g_i and 1 - h_i. Both are sums over m coordinates, weighted by 1 / (s_j² + λ), so one
+eigendecomposition of the smaller of GᵀG and GGᵀ serves every λ:
+
+    primal, k <= N:  GᵀG = V S² Vᵀ; the query's coordinates are g_qᵀ V, the training image's g_iᵀ V
+    dual, N < k:     GGᵀ = U S² Uᵀ; the query's are g_qᵀ Gᵀ U, the training image's row i of U,
+                     since K Gᵀ = Gᵀ (GGᵀ + λI)⁻¹, and 1 - h_i = λ [(GGᵀ + λI)⁻¹]_ii without cancellation
+
+Everything is float64. Of G only blocks of rows are in memory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from das.errors import UserError
+from das.shards import blocks
+
+Floats = NDArray[np.float64]
+
+
+class Features(Protocol):
+    """Features of n images that are read by blocks of rows, for example `das.shards.Shards`."""
+
+    n: int
+    k: int
+
+    def read(self, rows: range) -> Floats:
+        """Features [len(rows), k] of consecutive images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Damping:
+    """One damping in three scales.
+
+    `relative` is what users choose. `absolute` is λ itself, relative * tr(GᵀG) / min(N, k), so that the
+    same relative value means the same for any number of images and any size of the features. `unscaled`
+    is absolute * k: the figure in the papers (arXiv 2311.00500), whose Gaussian sketch y of x is not
+    scaled, ‖y‖² ≈ k‖x‖².
+    """
+
+    relative: float
+    absolute: float
+    unscaled: float
+
+
+class Kernel(ABC):
+    """K for every λ; made by `build_kernel`."""
+
+    def __init__(self, features: Features, gram: Floats) -> None:
+        trace = float(np.trace(gram))
+        if not trace > 0:
+            raise UserError("features: all are zero, so there is no kernel; check the gradients' settings")
+        self._features = features
+        self._scale = trace / len(gram)
+        eigenvalues, self._vectors = eigh(gram, overwrite_a=True, check_finite=False)
+        self._spectrum: Floats = np.maximum(eigenvalues, 0)  # rounding makes zeros slightly negative
+
+    def damping(self, relative: float) -> Damping:
+        """The damping with this relative value, which must be positive."""
+        if not 0 < relative < np.inf:
+            raise UserError(f"damping: found {relative}, allowed are positive numbers")
+        absolute = relative * self._scale
+        return Damping(relative, absolute, absolute * self._features.k)
+
+    @abstractmethod
+    def query(self, features: Floats) -> Floats:
+        """Coordinates [Q, m] of query features [Q, k]. The dual reads all training features once."""
+
+    @abstractmethod
+    def train(self, rows: range) -> Floats:
+        """Coordinates [n, m] of consecutive training images."""
+
+    def inner(self, query: Floats, train: Floats, damping: float) -> Floats:
+        """g_qᵀ K g_i, [Q, n], from coordinates [Q, m] and [n, m] and the absolute damping λ."""
+        return (query / (self._spectrum + damping)) @ train.T
+
+    @abstractmethod
+    def one_minus_leverage(self, train: Floats, damping: float) -> Floats:
+        """1 - h_i, [n], in (0, 1], from training coordinates [n, m] and the absolute damping λ."""
+
+
+class PrimalKernel(Kernel):
+    """K from the k x k matrix GᵀG."""
+
+    def query(self, features: Floats) -> Floats:  # noqa: D102 -- inherited
+        return features @ self._vectors
+
+    def train(self, rows: range) -> Floats:  # noqa: D102 -- inherited
+        return self._features.read(rows) @ self._vectors
+
+    def one_minus_leverage(self, train: Floats, damping: float) -> Floats:  # noqa: D102 -- inherited
+        squares = train**2
+        leverage = squares @ (1 / (self._spectrum + damping))
+        # h_i is largest when image i is alone: K ⪯ (g_i g_iᵀ + λI)⁻¹. The bound keeps rounding from
+        # turning a tiny 1 - h_i into zero or less.
+        return np.maximum(1 - leverage, damping / (damping + squares.sum(1)))
+
+
+class DualKernel(Kernel):
+    """K from the N x N matrix GGᵀ."""
+
+    def query(self, features: Floats) -> Floats:  # noqa: D102 -- inherited
+        train = self._features
+        inner = np.empty((len(features), train.n))
+        for rows in blocks(train.n, train.k):
+            inner[:, _slice(rows)] = features @ train.read(rows).T
+        return inner @ self._vectors
+
+    def train(self, rows: range) -> Floats:  # noqa: D102 -- inherited
+        return self._vectors[_slice(rows)]
+
+    def one_minus_leverage(self, train: Floats, damping: float) -> Floats:  # noqa: D102 -- inherited
+        return train**2 @ (damping / (self._spectrum + damping))
+
+
+def build_kernel(features: Features) -> Kernel:
+    """The kernel of training features, through the smaller of its two forms.
+
+    Memory: a few m x m matrices and two blocks of features.
+
+    Raises:
+        UserError: all features are zero.
+    """
+    if features.n < features.k:
+        return DualKernel(features, _outer_gram(features))
+    return PrimalKernel(features, _inner_gram(features))
+
+
+def _inner_gram(features: Features) -> Floats:
+    """GᵀG, [k, k]."""
+    gram = np.zeros((features.k, features.k))
+    for rows in blocks(features.n, features.k):
+        block = features.read(rows)
+        gram += block.T @ block
+    return gram
+
+
+def _outer_gram(features: Features) -> Floats:
+    """The lower triangle of blocks of GGᵀ, [N, N]; the solver reads no other part."""
+    gram = np.zeros((features.n, features.n))
+    cuts = list(blocks(features.n, features.k))
+    for position, columns in enumerate(cuts):
+        right = features.read(columns)
+        gram[_slice(columns), _slice(columns)] = right @ right.T
+        for rows in cuts[position + 1 :]:
+            gram[_slice(rows), _slice(columns)] = features.read(rows) @ right.T
+    return gram
+
+
+def _slice(rows: range) -> slice:
+    return slice(rows.start, rows.stop)

@@ -1,0 +1,48 @@
+"""The Diffusion Attribution Score and controls that leave out or change one part of it each.
+
+Diffusion Attribution Score, arXiv 2410.18639; g is the mean over timesteps of the normalised gradient of
+mean(eps_theta). The unsquared term is how the output of a linear model changes at the query when image i
+is left out and the model is solved again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from das.methods.base import Block, Floats, method
+
+
+def _term(block: Block) -> Floats:
+    """g_qᵀ K g_i · r_i / (1 - h_i)."""
+    return block.inner * (block.residual / block.one_minus_leverage)
+
+
+@method(inputs=("features", "errors"), magnitude=True)
+def das(block: Block) -> Floats:
+    """(g_qᵀ K g_i · r_i / (1 - h_i))², with h_i from the same K. Source: arXiv 2410.18639."""
+    return _term(block) ** 2
+
+
+@method(inputs=("features",), magnitude=True)
+def das_no_residual(block: Block) -> Floats:
+    """(g_qᵀ K g_i / (1 - h_i))². A control: das without the residual."""
+    return (block.inner / block.one_minus_leverage) ** 2
+
+
+@method(inputs=("features", "errors"), magnitude=True)
+def das_no_leverage(block: Block) -> Floats:
+    """(g_qᵀ K g_i · r_i)². A control: das without the leverage."""
+    return (block.inner * block.residual) ** 2
+
+
+@method(inputs=("features", "errors"))
+def das_linear(block: Block) -> Floats:
+    """g_qᵀ K g_i · r_i / (1 - h_i). A control: das before it is squared."""
+    return _term(block)
+
+
+@method(inputs=("features", "errors"))
+def das_signed_square(block: Block) -> Floats:
+    """sign(x) x², x = g_qᵀ K g_i · r_i / (1 - h_i). A control: das with its sign."""
+    term = _term(block)
+    return np.sign(term) * term**2

@@ -1,0 +1,99 @@
+"""State of unfinished jobs, so that a job killed at any moment continues where it was.
+
+States of a job, by what lies in its folder `.resume/{stage}-{key}`:
+
+    nothing     not started, or finished: the state is removed once the declared outputs stand
+    partial     blocks or a training state, each file whole because it is written beside and renamed
+    complete    everything computed, but killed before the outputs stood; the rerun only assembles them
+
+The key is a hash over settings, inputs and code, so state is never continued under other settings. The
+state lies outside the declared outputs because Snakemake deletes those before it runs a job again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import inspect
+import itertools
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.artifacts import replacing
+
+log = logging.getLogger(__name__)
+
+
+def job_key(settings: dict[str, Any], code: Sequence[ModuleType]) -> str:
+    """A key that changes when the settings or the source text of the modules change."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for module in code:
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def job_state(root: Path, stage: str, key: str) -> Iterator[Path]:
+    """Yield the folder with a job's state, held by a lock; remove it when the block ends well.
+
+    The lock waits for an orphan of an earlier run that still works on the same job, for example after
+    the main process was killed.
+    """
+    folder = root / f"{stage}-{key}"
+    with _held(root / f"{stage}-{key}.lock"):
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, which is removed in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another process still works on this job; waiting for it to end")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # The holder before us has removed the file: a lock on a removed file excludes nobody.
+            if os.fstat(lock.fileno()).st_nlink == 0:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink()
+            return
+
+
+def image_blocks(first: int, stop: int, size: int) -> list[range]:
+    """The range [first, stop) cut at multiples of `size`.
+
+    Cutting at multiples, not from `first`, keeps blocks aligned with the blocks of `das.noise`.
+    """
+    cuts = [first, *range((first // size + 1) * size, stop, size), stop]
+    return [range(a, b) for a, b in itertools.pairwise(cuts) if a < b]
+
+
+def compute_blocks(
+    state: Path, name: str, ranges: Iterable[range], compute: Callable[[range], NDArray[Any]]
+) -> Iterator[NDArray[Any]]:
+    """Results of `compute` for each range, in order; those already in `state` are read, not computed."""
+    for block in ranges:
+        part = state / f"{name}-{block.start:08d}-{block.stop:08d}.npy"
+        if not part.exists():
+            values = compute(block)
+            with replacing(part) as beside, open(beside, "wb") as file:
+                np.save(file, values, allow_pickle=False)
+        yield np.load(part, allow_pickle=False)

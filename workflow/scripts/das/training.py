@@ -1,0 +1,198 @@
+"""Training by the published recipe, resumable to the bit.
+
+Everything random is a function of (seed, epoch) or (seed, step): the order of the images, timesteps,
+noise and flips of the whole batch, of which every process takes its share; dropout also of the process.
+So a training state is only the weights, the optimizer's moments and the step, and a run that was killed
+ends, on a CPU, with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from das.artifacts import replacing
+from das.cli import progress
+from das.diffusion import Schedule, to_model_space
+from das.errors import UserError
+from das.noise import generator
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The recipe. Published values: D-TRAK (arXiv 2311.00500), whose benchmark DAS uses.
+
+    `batch_size` is the size over all `processes` together. `warmup` is the fraction of all steps in which
+    the learning rate rises, before it falls along a half cosine.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    warmup: float
+    max_grad_norm: float
+    flip: bool
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a step: rows of x_t, timesteps, noise, and the size of the whole batch."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    noise: Tensor
+    whole: int
+
+
+def train(
+    accelerator: Accelerator,
+    unet: nn.Module,
+    schedule: Schedule,
+    images: NDArray[np.uint8],
+    settings: TrainSettings,
+    seed: int,
+    state: Path,
+    *,
+    name: str,
+    checkpoint_seconds: float = 60,
+) -> nn.Module:
+    """Train `unet` on images [N, H, W, C] and return it.
+
+    Args:
+        state: a safetensors file that holds unfinished work; continued from when it exists, and left in
+            place at the end, where it holds the finished training.
+        name: what the progress bar and the tracker call this training.
+
+    Raises:
+        UserError: the loss is not finite, or fewer processes came up than asked for.
+    """
+    if accelerator.num_processes != settings.processes:
+        raise UserError(
+            f"train.processes: {settings.processes} asked for, but {accelerator.num_processes} came up"
+        )
+    steps_per_epoch = math.ceil(len(images) / settings.batch_size)
+    total = settings.epochs * steps_per_epoch
+    _check_shares(len(images), settings)
+
+    unet.train()
+    optimizer = torch.optim.AdamW(
+        unet.parameters(),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    first = load_state(state, unet, optimizer) if state.exists() else 0
+    warmup_steps = round(settings.warmup * total)
+    lr_factor = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total).lr_lambdas[0]
+    model, optimizer = accelerator.prepare(unet, optimizer)
+
+    saved_at = time.monotonic()
+    bar = progress(None, name, total=total, initial=first)
+    for step in range(first, total):
+        batch = draw_batch(images, settings, schedule, seed, step, accelerator.process_index)
+        batch_loss = _loss(model, batch, accelerator, seed, step)
+        if not math.isfinite(batch_loss.item()):
+            raise UserError(
+                f"{name}: the loss is {batch_loss.item()} at step {step}; lower train.learning_rate"
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * lr_factor(step)
+        # The mean over processes that follows turns shares of the whole batch's mean into that mean.
+        accelerator.backward(batch_loss * accelerator.num_processes)
+        accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.update()
+        accelerator.log(
+            {f"{name}/loss": batch_loss.item(), f"{name}/lr": optimizer.param_groups[0]["lr"]}, step
+        )
+        due = time.monotonic() - saved_at >= checkpoint_seconds or step + 1 == total
+        if due and accelerator.is_main_process:
+            save_state(state, unet, optimizer, step + 1)
+            saved_at = time.monotonic()
+    bar.close()
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    return unet.eval()
+
+
+def draw_batch(
+    images: NDArray[np.uint8], settings: TrainSettings, schedule: Schedule, seed: int, step: int, rank: int
+) -> Batch:
+    """The share of process `rank` in the batch of a step; together the shares are the same for any number."""
+    steps_per_epoch = math.ceil(len(images) / settings.batch_size)
+    epoch, position = divmod(step, steps_per_epoch)
+    order = generator("order", seed, epoch).permutation(len(images))
+    chosen = order[position * settings.batch_size : (position + 1) * settings.batch_size]
+
+    clean = to_model_space(images[chosen])
+    random = generator("step", seed, step)
+    timesteps = torch.from_numpy(random.integers(0, len(schedule), len(chosen)))
+    noise = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
+    if settings.flip:
+        flipped = torch.from_numpy(random.random(len(chosen)) < 0.5)
+        clean[flipped] = clean[flipped].flip(-1)
+    share = slice(rank, None, settings.processes)
+    noisy = schedule.add_noise(clean, noise, timesteps)
+    return Batch(noisy[share], timesteps[share], noise[share], len(chosen))
+
+
+def save_state(path: Path, unet: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Save weights, AdamW moments and the number of finished steps as one safetensors file."""
+    tensors = {f"weights/{name}": tensor for name, tensor in unet.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"moments/{index}/{name}": tensor for name, tensor in moments.items()}
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={"finished_steps": str(step)})
+
+
+def load_state(path: Path, unet: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load what `save_state` saved and return the number of finished steps."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    weights: dict[str, Tensor] = {}
+    with safe_open(path, "pt") as file:
+        step = int(file.metadata()["finished_steps"])
+        for key in file.keys():  # noqa: SIM118 -- safe_open is not a mapping
+            kind, name = key.split("/", 1)
+            if kind == "weights":
+                weights[name] = file.get_tensor(key)
+            else:
+                index, name = name.split("/")
+                moments.setdefault(int(index), {})[name] = file.get_tensor(key)
+    unet.load_state_dict(weights)
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step
+
+
+def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, step: int) -> Tensor:
+    """This process's share of the batch's mean squared error."""
+    torch.manual_seed(int(generator("dropout", seed, step, accelerator.process_index).integers(2**63)))
+    device = accelerator.device
+    noise = batch.noise.to(device)
+    prediction = model(batch.noisy.to(device), batch.timesteps.to(device)).sample
+    return (prediction - noise).square().sum() / (batch.whole * noise[0].numel())
+
+
+def _check_shares(count: int, settings: TrainSettings) -> None:
+    smallest = count % settings.batch_size or settings.batch_size
+    if smallest < settings.processes:
+        raise UserError(
+            f"train.batch_size: {settings.batch_size} leaves a batch of {smallest} images "
+            f"of {count} for {settings.processes} processes; every process needs one"
+        )
