@@ -34,14 +34,14 @@ test: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	PATH=$(BIN):$$PATH snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile rules
+	PATH=$(BIN):$$PATH snakefmt Snakefile rules
 
 bench: .venv/run
 	$(BIN)/python tests/benchmarks/bench_gradients.py

@@ -1,8 +1,8 @@
 """Training-data attribution for diffusion models.
 
-    snakemake --cores 2 results/digits/lds.csv        one data set, all methods
-    snakemake --cores 2 results/cifar2/lds_das.csv    one data set, one method
-    snakemake -n results/cifar2/lds_das.csv           what that would run
+snakemake --cores 2 results/digits/lds.csv        one data set, all methods
+snakemake --cores 2 results/cifar2/lds_das.csv    one data set, one method
+snakemake -n results/cifar2/lds_das.csv           what that would run
 """
 
 
@@ -18,11 +18,11 @@ include: "rules/lds.smk"
 
 
 rule demo:
+    default_target: True
     input:
         "results/digits/lds_das.csv",
         "results/digits/lds.csv",
         "results/digits/lds.png",
         "results/digits/images/gen.png",
         "results/digits/scores/das/gen.h5",
-    default_target: True
     localrule: True

@@ -5,6 +5,7 @@ import errno
 import h5py
 import numpy as np
 import pytest
+
 from das import artifacts
 from das.errors import UserError
 

@@ -128,7 +128,7 @@ def test_class_counts(tmp_path, cifar10):
 
 def test_unknown_class(tmp_path, cifar10):
     message = refused(tmp_path, cifar10, train=20, val=4, classes=("automobile", "hourse"))
-    assert "images.classes: unknown class 'hourse'" in message
+    assert "source.classes: unknown class 'hourse'" in message
     assert ", ".join(cifar10.class_names) in message
 
 
@@ -145,8 +145,8 @@ def test_class_without_images(tmp_path):
 @pytest.mark.parametrize(
     ("train", "val", "words"),
     [
-        (41, 4, "images.train: the split needs 41 images, but"),
-        (20, 9, "images.val: the split needs 9 images, but"),
+        (41, 4, "split.train: the split needs 41 images, but"),
+        (20, 9, "split.val: the split needs 9 images, but"),
     ],
 )
 def test_too_few_images(tmp_path, cifar10, train, val, words):
@@ -157,24 +157,24 @@ def test_too_few_images(tmp_path, cifar10, train, val, words):
 
 def test_too_few_images_in_one_pool(tmp_path, digits):
     message = refused(tmp_path, digits, train=1700, val=98)
-    assert "images.train + images.val: the split needs 1798 images" in message
+    assert "split.train + split.val: the split needs 1798 images" in message
     assert "have 1797" in message
 
 
 @pytest.mark.parametrize("count", [1, 39])
 def test_fewer_images_than_classes_on_one_side(tmp_path, cifar10, count):
     message = refused(tmp_path, cifar10, train=count, val=4, classes=("automobile", "horse"))
-    assert message.startswith("images.train: 40 images cannot be split into classes: ")
+    assert message.startswith("split.train: 40 images cannot be split into classes: ")
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"train": 0, "val": 1}, "images.train: found 0, allowed is 1 or more"),
-        ({"train": 1, "val": -2}, "images.val: found -2, allowed is 1 or more"),
-        ({"train": 1, "val": 1, "seed": -1}, "images.seed: found -1"),
-        ({"train": 1, "val": 1, "classes": ()}, "images.classes: found an empty list"),
-        ({"train": 1, "val": 1, "classes": ("cat", "cat")}, "images.classes: a class is named twice"),
+        ({"train": 0, "val": 1}, "split.train: found 0, allowed is 1 or more"),
+        ({"train": 1, "val": -2}, "split.val: found -2, allowed is 1 or more"),
+        ({"train": 1, "val": 1, "seed": -1}, "split.seed: found -1"),
+        ({"train": 1, "val": 1, "classes": ()}, "source.classes: found an empty list"),
+        ({"train": 1, "val": 1, "classes": ("cat", "cat")}, "source.classes: a class is named twice"),
     ],
 )
 def test_settings_out_of_range_are_refused(values, words):

@@ -173,3 +173,11 @@ def test_a_feature_that_is_not_finite_is_refused_with_its_file(tmp_path: Path):
         file["features"][1, 0] = np.nan
     with pytest.raises(UserError, match=r"shard-1\.h5: array 'features' is not finite at \(1, 0\)"):
         build_kernel(Shards(paths))
+
+
+def test_a_kernel_larger_than_memory_is_refused():
+    class Huge:
+        n, k = 10**7, 10**6
+
+    with pytest.raises(UserError, match=r"the kernel of 10000000 images with k = 1000000 needs 32000\.0 GB"):
+        build_kernel(Huge())

@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+
 from das.noise import BLOCK, generator, image_noise
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from das import noise, resume
 from das.resume import compute_blocks, image_blocks, job_key, job_state
 

@@ -69,7 +69,7 @@ def test_subset_that_does_not_exist(tmp_path, subset):
 
 def test_empty_subset():
     message = refused(np.zeros(10, np.int64), 2, 0.05)
-    assert message == "subsets.fraction: 0.05 of 10 images leaves subset 0 empty"
+    assert message == "lds.fraction: 0.05 of 10 images leaves subset 0 empty"
 
 
 def test_class_that_a_subset_would_lose_is_named():
@@ -83,7 +83,7 @@ def test_class_that_a_subset_would_lose_is_named():
 def test_fewer_images_than_classes():
     message = refused(np.arange(10) % 5, 2, 0.2)
     assert message.startswith(
-        "subsets.fraction: subset 0 of 10 images cannot be drawn by class with fraction 0.2"
+        "lds.fraction: subset 0 of 10 images cannot be drawn by class with fraction 0.2"
     )
 
 
@@ -94,11 +94,11 @@ def test_class_with_a_single_image_cannot_be_stratified():
 @pytest.mark.parametrize(
     ("named", "words"),
     [
-        ({"count": 0}, "subsets.count: found 0, allowed is 1 or more"),
-        ({"count": 1, "fraction": 1.0}, "subsets.fraction: found 1.0, allowed is between 0 and 1"),
-        ({"count": 1, "fraction": 0.0}, "subsets.fraction: found 0.0, allowed is between 0 and 1"),
-        ({"count": 2, "seed_step": 0}, "subsets.seed_step: found 0, allowed is 1 or more"),
-        ({"count": 2, "seed": 2**32 - 2}, "subsets.seed: seeds are 4294967294 to 4294967296"),
+        ({"count": 0}, "lds.subsets: found 0, allowed is 1 or more"),
+        ({"count": 1, "fraction": 1.0}, "lds.fraction: found 1.0, allowed is between 0 and 1"),
+        ({"count": 1, "fraction": 0.0}, "lds.fraction: found 0.0, allowed is between 0 and 1"),
+        ({"count": 2, "seed_step": 0}, "lds.seed_step: found 0, allowed is 1 or more"),
+        ({"count": 2, "seed": 2**32 - 2}, "lds.seed: seeds are 4294967294 to 4294967296"),
     ],
 )
 def test_settings_out_of_range_are_refused(named, words):

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from das.images import read_images
 
 from das import artifacts, cli, evaluation, models, noise, resume
 from das.diffusion import Schedule, choose_timesteps
+from das.images import read_images
 from das.paths import parse_model_name
 
 

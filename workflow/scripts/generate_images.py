@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from das.plots import contact_sheet
 
 from das import artifacts, cli, diffusion, generation, models, resume
+from das.plots import contact_sheet
 
 IMAGES_PER_BATCH = 50
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+
 from das import cli, methods, scoring
 
 TOP = 100

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from das.images import read_images
 
 from das import cli, train_jobs
+from das.images import read_images
 from das.models import load_unet_config
 from das.train_jobs import Training, train_models
 

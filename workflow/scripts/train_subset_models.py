@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from das.images import read_images
-from das.subsets import members
-
 from das import cli, train_jobs
+from das.images import read_images
 from das.models import load_unet_config
 from das.paths import parse_model_name
+from das.subsets import members
 from das.train_jobs import Training, train_models
 
 

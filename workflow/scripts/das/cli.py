@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from das.errors import UserError
 
 log = logging.getLogger("das")
 
+# What a full or protected disk answers.
+_OUT_OF_REACH = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 # Out-of-memory errors of the allocators in use; torch raises its own, or a plain RuntimeError on the CPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -81,13 +84,15 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     except UserError as error:
         log.error("error: %s", error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _OUT_OF_REACH:
             raise
-        log.error("error: %s: %s", error.filename or "output", os.strerror(error.errno))
+        log.error("error: %s: %s", error.filename or "writing", os.strerror(error.errno))
+    except SafetensorError as error:
+        log.error("error: a model's weights cannot be read or written: %s", error)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(s in str(error) for s in _OUT_OF_MEMORY):
             raise
-        log.error("error: out of memory; lower the rows per batch or the projection dimension")
+        log.error("error: out of memory; lower jobs.rows_per_batch or gradients.dimension")
     except KeyboardInterrupt:
         sys.exit(130)
     else:

@@ -144,7 +144,9 @@ def check_methods(config: dict[str, Any], inputs: dict[str, tuple[str, ...]]) ->
     for name, method in config["methods"].items():
         key, features = f"config/config.yaml: methods.{name}", method.get("features")
         if method["score"] not in inputs:
-            raise UserError(f"{key}.score: found {method['score']!r}, allowed are {', '.join(sorted(inputs))}")
+            raise UserError(
+                f"{key}.score: found {method['score']!r}, allowed are {', '.join(sorted(inputs))}"
+            )
         if ("features" in inputs[method["score"]]) != (features is not None):
             needs = "needs one of" if features is None else "uses none, found one of"
             raise UserError(f"{key}.features: {method['score']} {needs} {', '.join(config['features'])}")

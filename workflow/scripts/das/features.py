@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -16,7 +15,8 @@ from das.cli import progress
 from das.diffusion import Schedule, TimestepStrategy, choose_timesteps, noise_rows, to_model_space
 from das.errors import UserError
 from das.gradients import ImageGradients
-from das.projection import make_projection
+from das.memory import require_memory
+from das.projection import make_projection, projection_dimension
 from das.resume import compute_blocks, image_blocks
 
 # Images between two saved states of unfinished work.
@@ -66,10 +66,13 @@ def project(
     """
     device = next(unet.parameters()).device
     shapes = {name: tuple(parameter.shape) for name, parameter in unet.named_parameters()}
-    dimension = (
-        sum(p.numel() for p in unet.parameters()) if settings.projection == "none" else settings.dimension
+    dimension = projection_dimension(settings.projection, settings.dimension, shapes)
+    name = "projection none" if settings.projection == "none" else f"dimension {settings.dimension}"
+    require_memory(
+        4 * dimension * (2 * rows + 2 * IMAGES_PER_BLOCK),  # the sketch adds into twice its width
+        f"gradients: {name} with {rows} rows",
+        "lower gradients.dimension or jobs.rows_per_batch",
     )
-    _check_memory(settings, dimension, rows)
     projection = make_projection(
         settings.projection, settings.dimension, settings.projection_seed, shapes, device
     )
@@ -85,20 +88,11 @@ def project(
             noise = noise_rows(
                 f"gradients/{split}", settings.seed, timesteps, draw, block, tuple(clean.shape[1:])
             )
-            total += gradients.features(clean, timesteps, noise.to(device), rows)
+            try:
+                total += gradients.features(clean, timesteps, noise.to(device), rows)
+            except UserError as error:  # it counts images from the start of the block
+                raise UserError(f"{split}, images {block.start} and on: {error}") from error
         return (total / settings.draws).cpu().numpy()
 
     blocks = image_blocks(indices.start, indices.stop, IMAGES_PER_BLOCK)
     return dimension, compute_blocks(state, "features", progress(blocks, f"gradients {split}"), features)
-
-
-def _check_memory(settings: FeatureSettings, dimension: int, rows: int) -> None:
-    """Refuse a projection whose features of one batch of rows do not fit into the memory at hand."""
-    needed = 4 * dimension * (rows + 2 * IMAGES_PER_BLOCK)
-    available = psutil.virtual_memory().available
-    if needed > available:
-        name = "projection none" if settings.projection == "none" else f"dimension {settings.dimension}"
-        raise UserError(
-            f"gradients: {name} needs {needed / 1e9:.1f} GB for {rows} rows, {available / 1e9:.1f} GB are free; "
-            "lower gradients.dimension or jobs.rows_per_batch"
-        )

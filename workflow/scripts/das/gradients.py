@@ -28,7 +28,7 @@ from das.projection import Projection
 
 # Working memory for the gradients of one layer: on a CPU a part of the last cache level, so that what one
 # matrix product writes is projected before it leaves the cache. Fixed, so that a restart gives the same bits.
-CPU_BYTES = 8 * 2**20
+CPU_BYTES = 4 * 2**20
 GPU_BYTES = 2**30
 # Elements per partial sum of squares: few enough to be exact to float32, the rest is summed in float64.
 NORM_CHUNK = 4096
@@ -101,7 +101,7 @@ def _layer_norm(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowG
 
 
 def _embedding(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowGradients:
-    chosen = functional.one_hot(x.flatten(1), layer.num_embeddings).to(dy.dtype)
+    chosen = functional.one_hot(x.reshape(len(x), -1), layer.num_embeddings).to(dy.dtype)
     if layer.padding_idx is not None:
         chosen[:, :, layer.padding_idx] = 0
     yield "weight", torch.bmm(chosen.transpose(1, 2), dy.reshape(len(dy), -1, layer.embedding_dim))
@@ -151,10 +151,8 @@ class ImageGradients(FeatureExtractor):
     ) -> None:
         super().__init__(unet, schedule, output, normalise, projection)
         self._layers = {name: layer for name, layer in unet.named_modules() if self._covers(name, layer)}
-        covered = sum(
-            p.numel() for layer in self._layers.values() for p in layer.parameters(recurse=False)
-            if p.requires_grad
-        )  # fmt: skip
+        own = (p for layer in self._layers.values() for p in layer.parameters(recurse=False))
+        covered = sum(p.numel() for p in own if p.requires_grad)
         expected = sum(self.projection.sizes.values())
         if covered != expected:
             raise UserError(
@@ -165,7 +163,7 @@ class ImageGradients(FeatureExtractor):
         self._workspace = Workspace()
         self._accumulator = torch.empty(0)
         # Inputs of the layers called in this batch, until they are consumed, and the layers consumed.
-        self._waiting: dict[str, Tensor] = {}
+        self._waiting: dict[str, tuple[Tensor, int]] = {}
         self._done: set[str] = set()
 
     def _covers(self, name: str, layer: nn.Module) -> bool:
@@ -210,20 +208,19 @@ class ImageGradients(FeatureExtractor):
 
     def _forward_hook(self, name: str, layer: nn.Module) -> Callable[..., Tensor | None]:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if name in self._waiting:
+            if name in self._waiting or name in self._done:
                 raise UserError(f"layer {name}: called twice in one forward pass, which is not supported")
             if len(inputs) != 1 or not len(inputs[0]) == len(output) == len(self._accumulator):
                 raise UserError(f"layer {name}: its input has no dimension of rows, which is not supported")
-            x = inputs[0].detach()
-            self._waiting[name] = x
-            version = x._version
+            self._waiting[name] = inputs[0].detach(), inputs[0]._version
 
             def consume(dy: Tensor) -> None:
+                x, version = self._waiting.pop(name)
                 if x._version != version:
                     raise UserError(
                         f"layer {name}: its input was overwritten in place, which is not supported"
                     )
-                self._consume(name, layer, self._waiting[name], dy)
+                self._consume(name, layer, x, dy)
                 self._done.add(name)
 
             if output.requires_grad:

@@ -37,13 +37,13 @@ class ImageSettings:
     def __post_init__(self) -> None:
         for name, count in (("train", self.train), ("val", self.val)):
             if count < 1:
-                raise UserError(f"images.{name}: found {count}, allowed is 1 or more")
+                raise UserError(f"split.{name}: found {count}, allowed is 1 or more")
         if not 0 <= self.seed < 2**32:
-            raise UserError(f"images.seed: found {self.seed}, allowed is 0 to {2**32 - 1}")
+            raise UserError(f"split.seed: found {self.seed}, allowed is 0 to {2**32 - 1}")
         if self.classes is not None and not self.classes:
-            raise UserError("images.classes: found an empty list, allowed are one or more class names")
+            raise UserError("source.classes: found an empty list, allowed are one or more class names")
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
-            raise UserError(f"images.classes: a class is named twice in {list(self.classes)}")
+            raise UserError(f"source.classes: a class is named twice in {list(self.classes)}")
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,11 @@ def _choose(source: Source, settings: ImageSettings, classes: dict[str, int]) ->
     if "test" in source.splits:
         val_pool = _pool(source, "test", classes)
         return (
-            _draw(pool, settings.train, settings.seed, "images.train"),
-            _draw(val_pool, settings.val, settings.seed, "images.val"),
+            _draw(pool, settings.train, settings.seed, "split.train"),
+            _draw(val_pool, settings.val, settings.seed, "split.val"),
         )
     # One pool: both are drawn from it at once, so that they are disjoint.
-    setting = "images.train + images.val"
+    setting = "split.train + split.val"
     _require(pool, settings.train + settings.val, setting)
     return _split(pool, settings.train, settings.val, settings.seed, setting)
 
@@ -124,7 +124,7 @@ def _pool(source: Source, part: Split, classes: dict[str, int]) -> _Images:
     labels = source.labels(part)
     for name, number in classes.items():
         if not (labels == number).any():
-            raise UserError(f"images.classes: class {name!r} has no images in the {part} part of the source")
+            raise UserError(f"source.classes: class {name!r} has no images in the {part} part of the source")
     indices = np.flatnonzero(np.isin(labels, list(classes.values()))).astype(np.int64)
     return _Images(part, indices, labels[indices])
 
@@ -169,7 +169,7 @@ def _class_numbers(source: Source, classes: Sequence[str]) -> dict[str, int]:
     for name in classes:
         if name not in source.class_names:
             known = ", ".join(source.class_names)
-            raise UserError(f"images.classes: unknown class {name!r}, allowed are {known}")
+            raise UserError(f"source.classes: unknown class {name!r}, allowed are {known}")
     return {name: source.class_names.index(name) for name in classes}
 
 

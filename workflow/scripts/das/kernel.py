@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from das.errors import UserError
+from das.memory import require_memory
 from das.shards import blocks
 
 Floats = NDArray[np.float64]
@@ -138,8 +139,14 @@ def build_kernel(features: Features) -> Kernel:
     Memory: a few m x m matrices and two blocks of features.
 
     Raises:
-        UserError: all features are zero.
+        UserError: all features are zero, or the kernel does not fit into memory.
     """
+    size = min(features.n, features.k)
+    require_memory(
+        8 * 4 * size**2,  # the matrix, its eigenvectors and the solver's work space
+        f"features: the kernel of {features.n} images with k = {features.k}",
+        "lower gradients.dimension",
+    )
     if features.n < features.k:
         return DualKernel(features, _outer_gram(features))
     return PrimalKernel(features, _inner_gram(features))

@@ -79,28 +79,28 @@ def members(path: Path, subset: int) -> NDArray[np.int64]:
 
 def _require_settings(count: int, fraction: float, seed: int, seed_step: int) -> None:
     if count < 1:
-        raise UserError(f"subsets.count: found {count}, allowed is 1 or more")
+        raise UserError(f"lds.subsets: found {count}, allowed is 1 or more")
     if not 0 < fraction < 1:
-        raise UserError(f"subsets.fraction: found {fraction}, allowed is between 0 and 1, both excluded")
+        raise UserError(f"lds.fraction: found {fraction}, allowed is between 0 and 1, both excluded")
     if seed_step < 1:
-        raise UserError(f"subsets.seed_step: found {seed_step}, allowed is 1 or more")
+        raise UserError(f"lds.seed_step: found {seed_step}, allowed is 1 or more")
     last = seed + seed_step * (count - 1)
     if seed < 0 or last >= 2**32:
-        raise UserError(f"subsets.seed: seeds are {seed} to {last}, allowed is 0 to {2**32 - 1}")
+        raise UserError(f"lds.seed: seeds are {seed} to {last}, allowed is 0 to {2**32 - 1}")
 
 
 def _draw_one(
     images: NDArray[np.int64], labels: NDArray[np.int64], fraction: float, seed: int, subset: int
 ) -> NDArray[np.int64]:
     if int(fraction * len(images)) == 0:
-        raise UserError(f"subsets.fraction: {fraction} of {len(images)} images leaves subset {subset} empty")
+        raise UserError(f"lds.fraction: {fraction} of {len(images)} images leaves subset {subset} empty")
     try:
         chosen: NDArray[np.int64]
         chosen, _ = train_test_split(images, train_size=fraction, random_state=seed, stratify=labels)
     except ValueError as error:  # fewer images than classes, inside the subset or outside it
         reason = " ".join(str(error).split())
         raise UserError(
-            f"subsets.fraction: subset {subset} of {len(images)} images cannot be drawn "
+            f"lds.fraction: subset {subset} of {len(images)} images cannot be drawn "
             f"by class with fraction {fraction}: {reason}"
         ) from error
     return chosen
@@ -113,6 +113,6 @@ def _require_classes(
     if len(missing):
         name = repr(class_names[missing[0]]) if class_names else str(missing[0])
         raise UserError(
-            f"subsets.fraction: class {name} has no images in subset {subset} "
+            f"lds.fraction: class {name} has no images in subset {subset} "
             f"({int((labels == missing[0]).sum())} in all); allowed is a fraction that leaves some"
         )

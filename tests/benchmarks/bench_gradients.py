@@ -1,0 +1,147 @@
+"""Cost of per-image gradients against a plain batched forward and backward pass of the same rows.
+
+Run `python tests/benchmarks/bench_gradients.py [--pairs 5] [--model digits|cifar2|both]`. Ratios are medians
+(with minimum and maximum) of interleaved pairs on one thread in float32: count sketch to k = 4096, exact
+norms, output function "mean". The methods that are slow on CIFAR2 run on fewer rows, and so does their floor.
+Memory is the peak of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+from das.diffusion import Schedule  # noqa: E402
+from das.gradients import ImageGradients  # noqa: E402
+from das.gradients_loop import LoopGradients  # noqa: E402
+from das.projection import canonical_order, make_projection  # noqa: E402
+
+CONFIGS = {"digits": "digits.json", "cifar2": "cifar.json"}
+TIMESTEPS = [0, 250, 500, 750]
+DIMENSION = 4096
+# Rows for the hooks, for vmap and for the loop; vmap takes at most VMAP_BATCH at once, as published.
+ROWS = {"digits": (128, 128, 128), "cifar2": (20, 4, 4)}
+VMAP_BATCH = 16
+
+
+class Case:
+    """A model with rows of inputs, and the ways to compute the features of the rows."""
+
+    def __init__(self, name: str, rows: int) -> None:
+        torch.manual_seed(0)
+        config = json.loads((ROOT / "config" / "models" / CONFIGS[name]).read_text())
+        self.unet: nn.Module = UNet2DModel.from_config(config).eval()
+        self.schedule = Schedule.of(DDPMScheduler())
+        shape = (config["in_channels"], config["sample_size"], config["sample_size"])
+        self.rows = rows
+        self.images = torch.rand(rows // len(TIMESTEPS), *shape) * 2 - 1
+        self.noise = torch.randn(rows, *shape)
+        self.steps = torch.tensor(TIMESTEPS).repeat(len(self.images))
+        repeated = self.images.repeat_interleave(len(TIMESTEPS), 0)
+        self.noised = self.schedule.add_noise(repeated, self.noise, self.steps)
+        shapes = {key: parameter.shape for key, parameter in self.unet.named_parameters()}
+        self.projection = make_projection("count-sketch", DIMENSION, 0, shapes)
+        settings = (self.unet, self.schedule, "mean", True, self.projection)
+        self._hooks, self._loop = ImageGradients(*settings), LoopGradients(*settings)
+
+    def floor(self) -> None:
+        """A plain batched pass that accumulates the sum of the gradients."""
+        self.unet.zero_grad(set_to_none=True)
+        self.unet(self.noised, self.steps).sample.flatten(1).mean(1).sum().backward()
+
+    def hooks(self) -> Tensor:
+        """The library's fast path."""
+        return self._hooks.features(self.images, TIMESTEPS, self.noise, self.rows)
+
+    def loop(self) -> Tensor:
+        """The library's loop, one row at a time."""
+        return self._loop.features(self.images, TIMESTEPS, self.noise, self.rows)
+
+    def vmap(self) -> Tensor:
+        """vmap(grad) over rows, with the same norms and projection."""
+        parameters = {name: parameter.detach() for name, parameter in self.unet.named_parameters()}
+
+        def output(parameters: dict[str, Tensor], x: Tensor, t: Tensor) -> Tensor:
+            return torch.func.functional_call(self.unet, parameters, (x[None], t[None])).sample.mean()
+
+        per_row = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0, 0))
+        projected = []
+        for start in range(0, self.rows, VMAP_BATCH):
+            some = slice(start, start + VMAP_BATCH)
+            gradients = per_row(parameters, self.noised[some], self.steps[some])
+            accumulator = self.projection.accumulator(len(self.noised[some]))
+            squared = torch.zeros(len(accumulator), dtype=torch.float64)
+            for name, gradient in gradients.items():
+                flat = torch.stack([canonical_order(row) for row in gradient])
+                self.projection.add(accumulator, name, flat)
+                squared += torch.linalg.vector_norm(flat, dim=1).double().square()
+            projected.append(self.projection.finish(accumulator) / squared.sqrt().float()[:, None])
+        return torch.cat(projected).unflatten(0, (-1, len(TIMESTEPS))).mean(1)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compare(name: str, method: str, rows: int, pairs: int) -> str:
+    """A line of the table: the ratio of a method's time to the floor's, after a warm-up of both."""
+    case = Case(name, rows)
+    run = getattr(case, method)
+    case.floor()
+    run()
+    ratios, times = [], []
+    for _ in range(pairs):
+        floor = seconds(case.floor)
+        times.append(seconds(run))
+        ratios.append(times[-1] / floor)
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    return f"{name:8} {method:8} {rows:5} {spread:22} {statistics.median(times) / rows * 1e3:12.1f}"
+
+
+def peak_memory(name: str) -> float:
+    """Peak resident memory in GB of a process that runs the hooks once."""
+    command = [sys.executable, __file__, "--measure-memory", name]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs per line")
+    parser.add_argument("--model", choices=[*CONFIGS, "both"], default="both")
+    parser.add_argument("--measure-memory", choices=list(CONFIGS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.measure_memory:
+        Case(arguments.measure_memory, ROWS[arguments.measure_memory][0]).hooks()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+        return
+    names = list(CONFIGS) if arguments.model == "both" else [arguments.model]
+    # First, because a process inherits the peak of the one that starts it.
+    for name in names:
+        print(f"{name:8} hooks, {ROWS[name][0]} rows: peak memory {peak_memory(name):.2f} GB", flush=True)
+    print(f"{'model':8} {'method':8} {'rows':>5} {'times the floor':22} {'ms per row':>12}", flush=True)
+    for name in names:
+        for method, rows in zip(("hooks", "vmap", "loop"), ROWS[name], strict=True):
+            print(compare(name, method, rows, arguments.pairs), flush=True)
+
+
+if __name__ == "__main__":
+    main()

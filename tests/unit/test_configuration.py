@@ -1,0 +1,115 @@
+"""Mistakes in the configuration are one line: file, key, what was found, what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from das import configuration
+from das.configuration import load_datasets, load_yaml, merge, validate
+from das.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
+DIGITS = ROOT / "config/datasets/digits.yaml"
+
+
+def check(change):
+    return validate(merge(load_yaml(DIGITS), change), SCHEMA, "digits.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": {"epoch": 3}}, r"train: found unknown key 'epoch', allowed are .*epochs"),
+        ({"train": {"epochs": 0}}, r"train\.epochs: found 0, allowed is at least 1"),
+        ({"train": {"epochs": 80.0}}, r"train\.epochs: found 80\.0, allowed is a value of type integer"),
+        ({"train": {"learning_rate": 2}}, r"train\.learning_rate: found 2, allowed is at most 1"),
+        ({"train": {"learning_rate": float("nan")}}, r"learning_rate: found nan, allowed is a value of type"),
+        (
+            {"train": yaml.safe_load("learning_rate: 1e-4")},
+            r"found the text '1e-4', expected a number; .*1\.0e-4",
+        ),
+        ({"source": {"kind": "mnist"}}, r"source\.kind: found 'mnist', allowed is digits, cifar10"),
+        ({"lds": {"train_seeds": []}}, r"lds\.train_seeds: found \[\], allowed is at least 1 entries"),
+        ({"lds": {"train_seeds": [1, 1]}}, r"lds\.train_seeds: found \[1, 1\], allowed is no entry twice"),
+        ({"surprise": 1}, r"top level: found unknown key 'surprise'"),
+    ],
+)
+def test_a_mistake_is_one_line(change, message):
+    with pytest.raises(UserError, match=message) as error:
+        check(change)
+    assert str(error.value).startswith("digits.yaml: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named():
+    content = load_yaml(DIGITS)
+    del content["train"]["epochs"]
+    with pytest.raises(UserError, match=r"digits.yaml: train: required key 'epochs' is missing"):
+        validate(content, SCHEMA, "digits.yaml")
+
+
+def test_defaults_are_filled_in_at_every_depth():
+    filled = check({})
+    assert filled["train"]["processes"] == 1
+    content = load_yaml(DIGITS)
+    del content["jobs"]
+    assert validate(content, SCHEMA, "x")["jobs"]["images_per_shard"] == 1000
+
+
+def test_every_key_of_the_schemas_is_described():
+    def walk(schema, name):
+        for key, part in schema.get("properties", {}).items():
+            assert part.get("description"), f"{name}.{key}"
+            walk(part, f"{name}.{key}")
+
+    for name in ("dataset", "config"):
+        walk(load_yaml(ROOT / f"workflow/schemas/{name}.schema.yaml"), name)
+
+
+def test_changes_are_merged_and_new_data_sets_come_from_them_alone():
+    changes = {"digits": {"train": {"epochs": 1}}, "mine": load_yaml(DIGITS)}
+    datasets = load_datasets(ROOT / "config/datasets", changes, SCHEMA)
+    assert datasets["digits"]["train"]["epochs"] == 1
+    assert datasets["digits"]["train"]["batch_size"] == 128
+    assert datasets["mine"]["source"] == {"kind": "digits"}
+    with pytest.raises(
+        UserError, match=r"digits\.yaml \(changed by datasets\.digits\): train\.epochs: found -1"
+    ):
+        load_datasets(ROOT / "config/datasets", {"digits": {"train": {"epochs": -1}}}, SCHEMA)
+
+
+def test_the_published_settings_of_cifar2():
+    """D-TRAK's code (arXiv 2311.00500), and the eight steps that DAS documents."""
+    cifar2 = load_datasets(ROOT / "config/datasets", {}, SCHEMA)["cifar2"]
+    assert cifar2["split"] == {"train": 5000, "val": 1000, "seed": 42}
+    recipe = {"epochs": 200, "batch_size": 128, "learning_rate": 1e-4, "weight_decay": 1e-6}
+    assert recipe.items() <= cifar2["train"].items()
+    assert (cifar2["lds"]["subsets"], cifar2["lds"]["train_seeds"]) == (64, [0, 1, 2])
+    assert (cifar2["gradients"]["timesteps"], cifar2["gradients"]["dimension"]) == (10, 4096)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", r"line 1: not valid YAML"), ("- 1", "holds list, expected keys and values")],
+)
+def test_a_file_that_is_not_yaml_is_named(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"score": "magic"}, r"methods\.m\.score: found 'magic', allowed are raw, trak"),
+        ({"score": "trak"}, r"methods\.m\.features: trak needs one of loss"),
+        ({"score": "raw", "features": "loss"}, r"methods\.m\.features: raw uses none"),
+        ({"score": "trak", "features": "los"}, r"methods\.m\.features: found 'los', allowed are loss"),
+    ],
+)
+def test_a_method_that_cannot_work_is_named(method, message):
+    config = {"features": {"loss": {}}, "methods": {"m": method}}
+    with pytest.raises(UserError, match=message):
+        configuration.check_methods(config, {"trak": ("features",), "raw": ("images",)})

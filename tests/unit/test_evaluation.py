@@ -1,0 +1,72 @@
+"""Errors are those of a direct evaluation, whatever the batch; generation does not depend on it either."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline
+from test_training import IMAGES, UNET
+
+from das import evaluation, generation, models
+from das.diffusion import Schedule, choose_timesteps, to_model_space, to_pixels
+from das.errors import UserError
+from das.noise import image_noise
+
+SCHEDULER = models.noise_scheduler()
+SCHEDULE = Schedule.of(SCHEDULER)
+TIMESTEPS = [0, 250, 999]
+
+
+def measure(unet, indices, rows=7):
+    return evaluation.denoising_errors(
+        unet, SCHEDULE, IMAGES, indices, TIMESTEPS, purpose="errors/train", seed=5, draw=1, rows=rows
+    )
+
+
+def test_errors_equal_a_direct_evaluation_with_diffusers_own_forward_process():
+    unet = models.build_unet(UNET, 0).eval()
+    expected = np.empty((4, 3))
+    for row, i in enumerate(range(2, 6)):
+        for column, t in enumerate(TIMESTEPS):
+            image = torch.from_numpy(IMAGES[i]).permute(2, 0, 1)[None].float() / 127.5 - 1
+            noise = torch.from_numpy(image_noise("errors/train", 5, t, 1, range(i, i + 1), (1, 8, 8)))
+            timestep = torch.tensor([t])
+            with torch.no_grad():
+                prediction = unet(SCHEDULER.add_noise(image, noise, timestep), timestep).sample
+            expected[row, column] = ((prediction - noise) ** 2).mean()
+    np.testing.assert_allclose(measure(unet, range(2, 6)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 100])
+def test_errors_do_not_depend_on_the_batch_or_the_range(rows):
+    unet = models.build_unet(UNET, 0).eval()
+    reference = measure(unet, range(0, 10))
+    np.testing.assert_allclose(measure(unet, range(3, 8), rows), reference[3:8], rtol=1e-5)
+
+
+def test_an_error_that_is_not_finite_is_named():
+    unet = models.build_unet(UNET, 0).eval()
+    with torch.no_grad():
+        unet.conv_out.bias.fill_(torch.nan)
+    with pytest.raises(UserError, match="error of image 2 at timestep 0 is not finite"):
+        measure(unet, range(2, 6))
+
+
+def test_generated_images_do_not_depend_on_the_batch():
+    pipeline = DDPMPipeline(models.build_unet(UNET, 0).eval(), SCHEDULER)
+    pipeline.set_progress_bar_config(disable=True)
+    together = generation.generate(pipeline, range(0, 4), seed=1, steps=5)
+    alone = generation.generate(pipeline, range(2, 3), seed=1, steps=5)
+    assert together.shape == (4, 8, 8, 1)
+    assert np.abs(together[2].astype(int) - alone[0].astype(int)).max() <= 1  # rounding to whole numbers
+    assert not np.array_equal(together[0], together[1])
+
+
+def test_pixels_survive_the_way_to_the_model_and_back():
+    np.testing.assert_array_equal(to_pixels(to_model_space(IMAGES)), IMAGES)
+
+
+def test_timesteps_are_the_published_ones():
+    assert choose_timesteps("uniform", 10) == list(range(0, 1000, 100))
+    assert choose_timesteps("cumulative", 10) == list(range(10))
+    with pytest.raises(UserError, match="found 1001, allowed is 1 to 1000"):
+        choose_timesteps("uniform", 1001)

@@ -1,0 +1,130 @@
+"""Training: a run that was killed ends with the same bits; processes share one batch; NaN stops it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from das import models, training
+from das.diffusion import Schedule, to_model_space
+from das.errors import UserError
+from das.models import noise_scheduler
+from das.training import TrainSettings, draw_batch, train
+
+UNET = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [8],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"],
+    "norm_num_groups": 4,
+    "attention_head_dim": 4,
+    "dropout": 0.2,
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (21, 8, 8, 1), dtype=np.uint8)
+SETTINGS = TrainSettings(4, 8, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True)
+SCHEDULE = Schedule.of(noise_scheduler())
+
+
+def run(state, settings=SETTINGS, **options):
+    unet = models.build_unet(UNET, 3)
+    return train(Accelerator(cpu=True), unet, SCHEDULE, IMAGES, settings, 3, state, name="toy", **options)
+
+
+def bits(unet):
+    return {name: tensor.numpy().tobytes() for name, tensor in unet.state_dict().items()}
+
+
+def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
+    whole = bits(run(tmp_path / "whole"))
+    killed_after = 5
+
+    def kill(path, unet, optimizer, step):
+        training_save(path, unet, optimizer, step)
+        if step == killed_after:
+            raise KeyboardInterrupt
+
+    training_save = training.save_state
+    monkeypatch.setattr(training, "save_state", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", checkpoint_seconds=0)
+    monkeypatch.undo()
+
+    drawn = []
+    monkeypatch.setattr(training, "draw_batch", lambda *a: drawn.append(a[4]) or draw_batch(*a))
+    assert bits(run(tmp_path / "killed")) == whole
+    assert drawn == list(range(killed_after, 12))
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
+    whole = bits(run(tmp_path / "state"))
+    monkeypatch.setattr(training, "draw_batch", None)
+    assert bits(run(tmp_path / "state")) == whole
+
+
+def test_an_epoch_shows_every_image_once_with_the_noise_of_its_timestep():
+    batches = [draw_batch(IMAGES, SETTINGS, SCHEDULE, 3, step, 0) for step in range(3)]
+    assert [len(batch.noisy) for batch in batches] == [8, 8, 5]
+    seen = []
+    for batch in batches:
+        abar = SCHEDULE.alphas_cumprod[batch.timesteps][:, None, None, None]
+        clean = (batch.noisy - (1 - abar).sqrt() * batch.noise) / abar.sqrt()
+        # Late timesteps leave almost nothing of the image: compare where there is enough of it.
+        for image, weight in zip(clean, abar.flatten(), strict=True):
+            candidates = to_model_space(IMAGES)
+            distance = torch.minimum(
+                (candidates - image).abs().amax((1, 2, 3)),
+                (candidates.flip(-1) - image).abs().amax((1, 2, 3)),
+            )
+            if weight > 1e-3:
+                assert distance.min() < 1e-2
+                seen.append(int(distance.argmin()))
+    assert len(seen) == len(set(seen)) > 10
+
+
+def test_shares_of_two_processes_make_up_the_batch():
+    two = TrainSettings(4, 8, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True, processes=2)
+    whole = draw_batch(IMAGES, SETTINGS, SCHEDULE, 3, 2, 0)
+    shares = [draw_batch(IMAGES, two, SCHEDULE, 3, 2, rank) for rank in (0, 1)]
+    assert [len(share.noisy) for share in shares] == [3, 2]
+    for share, rank in zip(shares, (0, 1), strict=True):
+        torch.testing.assert_close(share.noisy, whole.noisy[rank::2], rtol=0, atol=0)
+        assert share.whole == 5
+
+
+def test_the_learning_rate_rises_and_falls_as_published(tmp_path, monkeypatch):
+    """Linear over the first tenth of the steps, then half a cosine to zero."""
+    settings = TrainSettings(10, 11, 1e-3, 0, 0.9, 0.999, 0.1, 1.0, flip=False)
+    rates = []
+    original = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self, closure=None: rates.append(self.param_groups[0]["lr"]) or original(self),
+    )
+    run(tmp_path / "state", settings)
+    expected = [s / 2 for s in range(2)] + [(1 + math.cos(math.pi * s / 18)) / 2 for s in range(18)]
+    np.testing.assert_allclose(rates, 1e-3 * np.array(expected), rtol=1e-9, atol=1e-15)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path):
+    settings = TrainSettings(4, 8, 1e18, 1e-6, 0.95, 0.999, 0, 1.0, flip=False)
+    with pytest.raises(UserError, match=r"toy: the loss is (nan|inf) at step \d; lower train.learning_rate"):
+        run(tmp_path / "state", settings)
+
+
+def test_processes_that_did_not_come_up_are_refused(tmp_path):
+    two = TrainSettings(4, 8, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True, processes=2)
+    with pytest.raises(UserError, match=r"train.processes: 2 asked for, but 1 came up"):
+        run(tmp_path / "state", two)
+
+
+def test_a_batch_too_small_for_the_processes_is_refused(monkeypatch, tmp_path):
+    settings = TrainSettings(1, 20, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True, processes=2)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    with pytest.raises(UserError, match=r"train.batch_size: 20 leaves a batch of 1 images of 21"):
+        run(tmp_path / "state", settings)

@@ -1,0 +1,18 @@
+import pytest
+
+from workflow.running import Workflow
+
+ALL = (
+    "results/tiny/lds.csv",
+    "results/tiny/lds.png",
+    "results/tiny/images/gen.png",
+    "results/tiny/scores/das/gen.h5",
+)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The tiny data set, computed without a break; tests must not change it."""
+    workflow = Workflow(tmp_path_factory.mktemp("undisturbed"))
+    workflow.make(*ALL)
+    return workflow

@@ -1,0 +1,154 @@
+"""The whole DAG runs from nothing, and a change rebuilds what depends on it and nothing else."""
+
+import copy
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from das.lds import COLUMNS
+from workflow.conftest import ALL
+from workflow.running import Workflow
+
+TARGET = "results/tiny/lds.csv"
+METHODS = 10
+
+
+def datasets(path):
+    with h5py.File(path) as file:
+        return {name: file[name][()] for name in file}
+
+
+def test_the_whole_dag_makes_a_table_of_all_methods(undisturbed):
+    results = undisturbed.folder / "results/tiny"
+    table = pd.read_csv(results / "lds.csv")
+    assert list(table.columns) == list(COLUMNS)
+    assert table.method.nunique() == METHODS
+    assert set(table[table.method == "das"].damping_rule) == {"held_out", "oracle"}
+    assert set(table[table.method == "raw_cos"].damping_rule) == {"none"}
+    assert (table.ci_low <= table.ci_high).all()
+    assert table.ceiling.notna().all()  # two seeds
+    for picture in ("lds.png", "images/gen.png"):
+        assert (results / picture).read_bytes().startswith(b"\x89PNG")
+    assert not (undisturbed.folder / ".resume").exists() or not any(
+        (undisturbed.folder / ".resume").iterdir()
+    )
+
+
+def test_the_lds_of_pixels_follows_from_the_files_by_hand(undisturbed):
+    """raw_cos needs no kernel: images, subsets and losses alone give its LDS, through scipy."""
+    results = undisturbed.folder / "results/tiny"
+    train, val = (datasets(results / f"images/{s}.h5")["images"].reshape(-1, 64) for s in ("train", "val"))
+    train, val = (x / 127.5 - 1 for x in (train.astype(float), val.astype(float)))
+    scores = (val @ train.T) / np.outer(np.linalg.norm(val, axis=1), np.linalg.norm(train, axis=1))
+    membership = datasets(results / "subsets.h5")["membership"]
+    losses = [
+        [datasets(results / f"lds/losses/subset-{s:02d}_seed-{r}.h5")["val"].mean(0) for s in range(8)]
+        for r in (0, 1)
+    ]
+    measured, predicted = np.mean(losses, axis=0), -(membership @ scores.T)
+    expected = 100 * np.mean([spearmanr(predicted[:, q], measured[:, q])[0] for q in range(12)])
+    table = pd.read_csv(results / "lds_raw_cos.csv").set_index("split")
+    assert table.loc["val", "lds"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_scores_are_those_of_the_formula(undisturbed):
+    """das of the stored features, errors and damping, evaluated densely in float64."""
+    results = undisturbed.folder / "results/tiny"
+    g, q = (
+        np.concatenate([datasets(p)["features"] for p in sorted(results.glob(f"gradients/mean/{s}/*.h5"))])
+        for s in ("train", "gen")
+    )
+    g, q = g.astype(np.float64), q.astype(np.float64)
+    with h5py.File(results / "scores/das/gen.h5") as file:
+        damping, scores = file.attrs["damping_absolute"], file["scores"][()]
+        assert "magnitude" in file.attrs["sign_convention"]
+    kernel = np.linalg.inv(g.T @ g + damping * np.eye(g.shape[1]))
+    residual = np.sqrt(datasets(results / "errors/train.h5")["error"].astype(np.float64)).mean(1)
+    leverage = np.einsum("ik,kl,il->i", g, kernel, g)
+    np.testing.assert_allclose(
+        scores, (q @ kernel @ g.T * residual / (1 - leverage)) ** 2, rtol=1e-4, atol=1e-12
+    )
+
+
+def test_artifacts_carry_where_they_come_from(undisturbed):
+    results = undisturbed.folder / "results/tiny"
+    weights = set()
+    for name in (
+        "images/gen.h5",
+        "errors/train.h5",
+        "gradients/mean/train/shard-001.h5",
+        "predictions/das/val.h5",
+    ):
+        with h5py.File(results / name) as file:
+            assert (file.attrs["schema"], file.attrs["dataset"]) == (1, "tiny")
+            assert json.loads(file.attrs["settings"])
+            assert file.attrs["das_version"]
+            weights.add(file.attrs["weights"])
+    assert len(weights) == 1
+    provenance = json.loads((results / "model/provenance.json").read_text())
+    assert provenance["train"]["learning_rate"] == 1e-3
+
+
+def changed(undisturbed, section, key, value):
+    """The undisturbed workflow with one value of its configuration changed; for dry runs only."""
+    workflow = Workflow(undisturbed.folder)
+    workflow.config = copy.deepcopy(undisturbed.config)
+    workflow.config.setdefault(section, {}) if section == "evaluation" else None
+    part = (
+        workflow.config[section] if section == "evaluation" else workflow.config["datasets"]["tiny"][section]
+    )
+    part[key] = value
+    return workflow
+
+
+def rules(plan):
+    return {rule.removesuffix("_tiny_0") for rule in plan} - {"total"}
+
+
+SCORES = {"predict_losses", "measure_lds", "summarise_lds", "score_images"}
+
+
+def test_nothing_is_done_twice(undisturbed):
+    assert undisturbed.planned(*ALL) == {}
+
+
+def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed):
+    plan = changed(undisturbed, "train", "learning_rate", 2.0e-3).planned(*ALL)
+    assert rules(plan) == SCORES | {
+        "train_model",
+        "generate_images",
+        "measure_errors",
+        "project_gradients",
+        "train_subset_models",
+        "evaluate_subset_models",
+    }
+
+
+def test_changed_timesteps_of_gradients_rebuild_gradients_and_scores_without_training(undisturbed):
+    plan = changed(undisturbed, "gradients", "timesteps", 5).planned(*ALL)
+    assert rules(plan) == SCORES | {"project_gradients"}
+
+
+def test_a_changed_damping_grid_rebuilds_scores_alone(undisturbed):
+    plan = changed(undisturbed, "evaluation", "dampings", [0.01, 0.1]).planned(*ALL)
+    assert rules(plan) == SCORES
+
+
+def test_how_to_run_rebuilds_nothing(undisturbed):
+    workflow = changed(undisturbed, "jobs", "rows_per_batch", 7)
+    workflow.config["execution"] = {"device": "cpu", "checkpoint_seconds": 1}
+    assert workflow.planned(*ALL) == {}
+
+
+def test_the_dry_run_of_cifar2_is_the_published_protocol(tmp_path):
+    """64 subsets x 3 seeds; 5000 + 1000 + 1000 images in shards of 1000."""
+    workflow = Workflow(tmp_path)
+    plan = workflow.planned("results/cifar2/lds_das.csv")
+    assert plan["train_subset_models_cifar2"] == plan["evaluate_subset_models_cifar2"] == 192
+    assert plan["project_gradients"] == 5 + 1 + 1
+    assert plan["predict_losses"] == 2
+    assert plan["fetch_cifar10"] == plan["prepare_images"] == plan["train_model"] == 1

@@ -1,0 +1,157 @@
+"""A user's mistake is one line that names it, with status 1, and loses nothing."""
+
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from workflow.running import ROOT, Workflow
+
+MISTAKES = {
+    "unknown data set": (
+        {},
+        "results/nothing/lds.csv",
+        "error: results/nothing: no data set 'nothing', known are",
+    ),
+    "unknown method": ({}, "results/tiny/lds_magic.csv", "error: methods: no 'magic', known are raw_dot"),
+    "unknown features": (
+        {},
+        "results/tiny/gradients/magic/train/shard-000.h5",
+        "error: features: no 'magic', known are loss",
+    ),
+    "unknown key": (
+        {"datasets": {"digits": {"trane": {}}}},
+        "results/digits/lds.csv",
+        "(changed by datasets.digits): top level: found unknown key 'trane'",
+    ),
+    "text for a number": (
+        {"datasets": {"digits": {"train": {"learning_rate": "1e-4"}}}},
+        "results/digits/lds.csv",
+        "train.learning_rate: found the text '1e-4', expected a number",
+    ),
+    "out of range": (
+        {"evaluation": {"bootstrap": 3}},
+        "results/tiny/lds.csv",
+        "bootstrap: found 3, allowed is at least 100",
+    ),
+    "unknown scoring rule": (
+        {"methods": {"mine": {"score": "magic"}}},
+        "results/tiny/lds_mine.csv",
+        "methods.mine.score: found 'magic', allowed are das",
+    ),
+    "archive that is not there": (
+        {"datasets": {"cifar2": {"source": {"path": "nowhere.tar.gz"}}}},
+        "results/cifar2/lds_das.csv",
+        "cifar2: source.path: no file 'nowhere.tar.gz'",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_configuration_or_the_target(tmp_path, mistake):
+    change, target, message = MISTAKES[mistake]
+    workflow = Workflow(tmp_path)
+    workflow.config |= change
+    if "tiny" in target:
+        workflow.config["datasets"] = (
+            workflow.config.get("datasets", {}) | Workflow(tmp_path).config["datasets"]
+        )
+    done = workflow.run(target, "--dry-run")
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert sum("error:" in line for line in done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stdout
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path):
+    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
+    workflow = Workflow(tmp_path)
+    workflow.config = undisturbed.config
+    return workflow
+
+
+def test_an_artifact_cut_short_is_named_and_nothing_else_is_lost(copied):
+    shard = copied.folder / "results/tiny/gradients/mean/val/shard-000.h5"
+    shard.write_bytes(shard.read_bytes()[:2000])
+    done = copied.run("results/tiny/lds_das.csv")
+    assert done.returncode == 1
+    assert "shard-000.h5: not a complete HDF5 file" in done.stdout
+    assert "Traceback" not in done.stdout
+    shard.unlink()
+    copied.make("results/tiny/lds_das.csv")
+
+
+def test_a_class_that_is_too_small_for_the_subsets_is_named(tmp_path):
+    workflow = Workflow(tmp_path)
+    workflow.config["datasets"]["tiny"]["split"]["train"] = 11
+    done = workflow.run("results/tiny/subsets.h5")
+    assert done.returncode == 1
+    assert "error: lds.fraction: " in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_more_images_than_there_are_is_named(tmp_path):
+    workflow = Workflow(tmp_path)
+    workflow.config["datasets"]["tiny"]["split"]["train"] = 5000
+    done = workflow.run("results/tiny/images/train.h5")
+    assert done.returncode == 1
+    assert "the split needs 5012 images, but the chosen classes have 1797" in done.stdout
+
+
+def test_a_projection_larger_than_memory_is_refused(copied):
+    copied.config = copied.config | {
+        "datasets": {
+            "tiny": copied.config["datasets"]["tiny"]
+            | {"gradients": {"timesteps": 1, "dimension": 1048576}, "jobs": {"rows_per_batch": 1000000}}
+        }
+    }
+    done = copied.run("results/tiny/gradients/mean/val/shard-000.h5")
+    assert done.returncode == 1
+    assert "error: gradients: dimension 1048576 with 1000000 rows needs 8388" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("script", ["train_model", "measure_errors"])
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(copied, script):
+    """A limit on the size of files stands in for a full disk: writing fails in the middle."""
+    results, output = copied.folder / "results/tiny", copied.folder / "new"
+    options = {
+        "train_model": [
+            "--images",
+            results / "images/train.h5",
+            "--unet",
+            copied.folder / "unet.json",
+            "--seed",
+            "1",
+            "--settings",
+            '{"epochs": 1, "batch_size": 60, "learning_rate": 1e-3, "weight_decay": 0, "beta1": 0.9,'
+            ' "beta2": 0.99, "warmup": 0, "max_grad_norm": 1, "flip": false}',
+            "--output",
+            output,
+        ],
+        "measure_errors": [
+            "--model",
+            results / "model",
+            "--images",
+            results / "images/train.h5",
+            "--settings",
+            '{"timesteps": 100, "draws": 1, "seed": 0}',
+            "--output",
+            output / "train.h5",
+        ],
+    }
+    done = subprocess.run(
+        [sys.executable, ROOT / f"workflow/scripts/{script}.py", "--dataset", "tiny", *options[script]],
+        cwd=copied.folder,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "File too large" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not output.exists() or not [p for p in output.rglob("*") if p.is_file()]

@@ -1,0 +1,80 @@
+"""Jobs killed with SIGKILL, together with Snakemake, continue and end with the same artifacts."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from workflow.running import ROOT, Workflow
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+# What to make, and how many states the job saves on the way: trainings one every step (checkpoints as
+# often as possible), other jobs one for each block of images.
+JOBS = {
+    "training": ("results/tiny/model/" + WEIGHTS, 5),
+    "training of several models": (f"results/tiny/lds/models/subset-03_seed-0/{WEIGHTS}", 20),
+    "generation": ("results/tiny/images/gen.h5", 1),
+    "errors": ("results/tiny/errors/train.h5", 1),
+    "gradients": ("results/tiny/gradients/mean/train/shard-000.h5", 1),
+    "evaluation": ("results/tiny/lds/losses/subset-03_seed-0.h5", 30),
+}
+
+
+def arrays(path):
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    with h5py.File(path) as file:
+        return {name: file[name][()] for name in file}
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path):
+    """A copy of the finished workflow, in which one artifact at a time is made again."""
+    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
+    workflow = Workflow(tmp_path)
+    workflow.config = undisturbed.config | {"execution": {"checkpoint_seconds": 0}}
+    return workflow
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_killed_job_continues_to_the_same_bits(undisturbed, copied, job):
+    target, states = JOBS[job]
+    path = copied.folder / target
+    path.unlink()
+
+    killed = copied.run(target, KILL_AFTER_STATES=str(states), PYTHONPATH=str(ROOT / "tests/workflow/kill"))
+    assert killed.returncode == -9, killed.stdout
+    assert not path.exists()
+    left = [p for p in (copied.folder / ".resume").rglob("*") if p.suffix in (".npy", ".safetensors")]
+    assert left
+
+    copied.make("--unlock")
+    saved = {p: p.stat().st_mtime_ns for p in left if p.suffix == ".npy"}
+    copied.make(target)
+    expected, found = arrays(undisturbed.folder / target), arrays(path)
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert not any((copied.folder / ".resume").iterdir()), "the state is removed on success"
+    assert all(not p.exists() for p in saved)
+
+
+def test_two_processes_train_the_model_of_one(undisturbed, copied):
+    """Without dropout the two differ by rounding alone: the processes share each batch."""
+    copied.config["datasets"]["tiny"]["unet"] = str(copied.folder / "plain.json")
+    text = (copied.folder / "unet.json").read_text()
+    (copied.folder / "plain.json").write_text(text.replace('"dropout": 0.1', '"dropout": 0.0'))
+    target = f"results/tiny/model/{WEIGHTS}"
+    copied.make(target)
+    one = arrays(copied.folder / target)
+    copied.config["datasets"]["tiny"]["train"]["processes"] = 2
+    copied.config["execution"] = {"tracking": "tensorboard"}
+    copied.make(target)
+    assert list((copied.folder / "logs/tensorboard").rglob("events.out.tfevents.*"))
+    two = arrays(copied.folder / target)
+    assert any(not np.array_equal(one[name], two[name]) for name in one), "the second run used one process"
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-3, atol=1e-4)
