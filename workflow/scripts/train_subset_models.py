@@ -3,34 +3,17 @@
 from pathlib import Path
 
 from das import cli, train_jobs
-from das.images import read_images
-from das.models import load_unet_config
 from das.paths import parse_model_name
 from das.subsets import members
-from das.train_jobs import Training, train_models
+from das.train_jobs import Training
 
 
 def run(arguments):
-    settings = train_jobs.parse_settings(arguments.settings)
-    if train_jobs.start_processes(settings.processes):
-        return
-    images = read_images(arguments.images)
-    trainings = [
-        Training(name, members(arguments.subsets, subset), seed, arguments.output / name)
-        for name in arguments.models
-        for subset, seed in [parse_model_name(name)]
-    ]
-    train_models(
-        images,
-        trainings,
-        load_unet_config(arguments.unet, images.shape[1:]),
-        settings,
-        {"dataset": arguments.dataset},
-        device=arguments.device,
-        resume=arguments.resume,
-        checkpoint_seconds=arguments.checkpoint_seconds,
-        tracking=arguments.tracking,
-    )
+    def subset_model(name):
+        subset, seed = parse_model_name(name)
+        return Training(name, members(arguments.subsets, subset), seed, arguments.output / name)
+
+    train_jobs.run(arguments, lambda count: [subset_model(name) for name in arguments.models])
 
 
 options = cli.training_options(cli.parser(__doc__))

@@ -5,13 +5,14 @@ Small models are trained several to a job, because starting Python with torch an
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,10 @@ from das import diffusion, models, noise, training
 from das.cli import choose_device
 from das.diffusion import Schedule
 from das.errors import UserError
-from das.models import build_unet, noise_scheduler, save_pipeline
+from das.images import read_images
+from das.models import build_unet, load_unet_config, noise_scheduler, save_pipeline
 from das.resume import job_key, job_state
 from das.training import TrainSettings, train
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,24 @@ def train_models(
     accelerator.end_training()
 
 
-def parse_settings(text: str) -> TrainSettings:
-    """Training settings from the JSON that a rule passes."""
-    return TrainSettings(**json.loads(text))
+def run(arguments: argparse.Namespace, choose: Callable[[int], list[Training]]) -> None:
+    """What the scripts that train models do, with the options of `das.cli.training_options`.
+
+    Args:
+        choose: the trainings, given the number of training images.
+    """
+    settings = TrainSettings(**json.loads(arguments.settings))
+    if start_processes(settings.processes):
+        return
+    images = read_images(arguments.images)
+    train_models(
+        images,
+        choose(len(images)),
+        load_unet_config(arguments.unet, images.shape[1:]),
+        settings,
+        {"dataset": arguments.dataset},
+        device=arguments.device,
+        resume=arguments.resume,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+        tracking=arguments.tracking,
+    )
