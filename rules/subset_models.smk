@@ -37,7 +37,7 @@ for name, suffix, models in subset_model_jobs():
             models=" ".join(models),
             folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         message:
-            f"{name}: training subset models, {models[0]} and on"
+            f"{name}: training {{params.models}}"
         shell:
             """
             python {input.script} --log {log} --threads {threads} --device {resources.device} \
@@ -77,7 +77,7 @@ for name, suffix, models in subset_model_jobs():
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
-            f"{name}: measuring the losses of subset models, {models[0]} and on"
+            f"{name}: measuring the losses of {{params.models}}"
         shell:
             """
             python {input.script} --log {log} --threads {threads} --device {resources.device} \

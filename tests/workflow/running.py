@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,8 +45,13 @@ class Workflow:
 
     def __init__(self, folder):
         self.folder = folder
-        self.config = {"datasets": {"tiny": copy.deepcopy(TINY)}, "evaluation": {"bootstrap": 100}}
-        self.config["datasets"]["tiny"]["unet"] = str(folder / "unet.json")
+        tiny = copy.deepcopy(TINY) | {"unet": str(folder / "unet.json")}
+        self.config = {"datasets": {"tiny": tiny}, "evaluation": {"bootstrap": 100}}
+
+    def copy(self, folder):
+        """A copy of the workflow, with what it has made, in another folder."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Workflow(folder)
 
     def command(self, *arguments):
         (self.folder / "unet.json").write_text(json.dumps(UNET))
@@ -73,6 +79,7 @@ class Workflow:
         return done.stdout
 
     def planned(self, *targets):
-        """Jobs that a dry run plans, per rule."""
+        """Jobs that a dry run plans, per rule; the number of the job is left out of a rule's name."""
         output = self.make(*targets, "--dry-run", "--quiet", "reason")
-        return {rule: int(count) for rule, count in re.findall(r"^([a-z]\w+) +(\d+)$", output, re.MULTILINE)}
+        jobs = re.findall(r"^([a-z]\w+?)(?:_tiny_\d+)? +(\d+)$", output, re.MULTILINE)
+        return {rule: int(count) for rule, count in jobs if rule != "total"}

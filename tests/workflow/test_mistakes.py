@@ -1,7 +1,6 @@
 """A user's mistake is one line that names it, with status 1, and loses nothing."""
 
 import resource
-import shutil
 import subprocess
 import sys
 
@@ -67,10 +66,7 @@ def test_a_mistake_in_the_configuration_or_the_target(tmp_path, mistake):
 
 @pytest.fixture
 def copied(undisturbed, tmp_path):
-    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
-    workflow = Workflow(tmp_path)
-    workflow.config = undisturbed.config
-    return workflow
+    return undisturbed.copy(tmp_path)
 
 
 def test_an_artifact_cut_short_is_named_and_nothing_else_is_lost(copied):

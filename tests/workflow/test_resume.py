@@ -1,25 +1,27 @@
 """Jobs killed with SIGKILL, together with Snakemake, continue and end with the same artifacts."""
 
-import shutil
-
 import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from workflow.running import ROOT, Workflow
+from workflow.running import ROOT
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
-# What to make, and how many states the job saves on the way: trainings one every step (checkpoints as
-# often as possible), other jobs one for each block of images.
+# What to make, by which rule, and after how many saved states it is killed: trainings save one every
+# step (checkpoints as often as possible), other jobs one for each block of images.
 JOBS = {
-    "training": ("results/tiny/model/" + WEIGHTS, 5),
-    "training of several models": (f"results/tiny/lds/models/subset-03_seed-0/{WEIGHTS}", 20),
-    "generation": ("results/tiny/images/gen.h5", 1),
-    "errors": ("results/tiny/errors/train.h5", 1),
-    "gradients": ("results/tiny/gradients/mean/train/shard-000.h5", 1),
-    "evaluation": ("results/tiny/lds/losses/subset-03_seed-0.h5", 30),
+    "training": ("train_model", f"results/tiny/model/{WEIGHTS}", 5),
+    "training of several models": (
+        "train_subset_models",
+        f"results/tiny/lds/models/subset-03_seed-0/{WEIGHTS}",
+        20,
+    ),
+    "generation": ("generate_images", "results/tiny/images/gen.h5", 1),
+    "errors": ("measure_errors", "results/tiny/errors/train.h5", 1),
+    "gradients": ("project_gradients", "results/tiny/gradients/mean/train/shard-000.h5", 1),
+    "evaluation": ("evaluate_subset_models", "results/tiny/lds/losses/subset-07_seed-1.h5", 30),
 }
 
 
@@ -33,17 +35,17 @@ def arrays(path):
 @pytest.fixture
 def copied(undisturbed, tmp_path):
     """A copy of the finished workflow, in which one artifact at a time is made again."""
-    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
-    workflow = Workflow(tmp_path)
-    workflow.config = undisturbed.config | {"execution": {"checkpoint_seconds": 0}}
+    workflow = undisturbed.copy(tmp_path)
+    workflow.config["execution"] = {"checkpoint_seconds": 0}
     return workflow
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_killed_job_continues_to_the_same_bits(undisturbed, copied, job):
-    target, states = JOBS[job]
+    rule, target, states = JOBS[job]
     path = copied.folder / target
     path.unlink()
+    assert copied.planned(target) == {rule: 1}
 
     killed = copied.run(target, KILL_AFTER_STATES=str(states), PYTHONPATH=str(ROOT / "tests/workflow/kill"))
     assert killed.returncode == -9, killed.stdout

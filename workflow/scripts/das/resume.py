@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import inspect
+import io
 import itertools
 import json
 import logging
@@ -94,6 +95,8 @@ def compute_blocks(
         part = state / f"{name}-{block.start:08d}-{block.stop:08d}.npy"
         if not part.exists():
             values = compute(block)
-            with replacing(part) as beside, open(beside, "wb") as file:
-                np.save(file, values, allow_pickle=False)
+            content = io.BytesIO()
+            np.save(content, values, allow_pickle=False)
+            with replacing(part) as beside:
+                beside.write_bytes(content.getbuffer())  # unlike np.save, it says why it cannot write
         yield np.load(part, allow_pickle=False)
