@@ -1,5 +1,7 @@
 """Mistakes in the configuration are one line: file, key, what was found, what is allowed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,16 @@ def test_a_method_that_cannot_work_is_named(method, message):
     config = {"features": {"loss": {}}, "methods": {"m": method}}
     with pytest.raises(UserError, match=message):
         configuration.check_methods(config, {"trak": ("features",), "raw": ("images",)})
+
+
+def test_the_conda_environment_has_the_pins_of_the_requirements():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    conda = load_yaml(ROOT / "envs/das.yaml")["dependencies"][-1]["pip"]
+    assert conda == [line for line in lines if not line.startswith("#")]
+
+
+def test_what_rules_import_loads_no_torch():
+    """A dry run must stay fast."""
+    code = "import sys, das.configuration, das.paths, das.methods; assert 'torch' not in sys.modules"
+    scripts = ROOT / "workflow/scripts"
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(scripts)}, check=True)
