@@ -55,6 +55,8 @@ def dataset(wildcards):
     name = wildcards.dataset
     if name not in DATASETS:
         fail(f"results/{name}: no data set {name!r}, known are {', '.join(DATASETS)}")
+    if not os.path.exists(DATASETS[name]["unet"]):
+        fail(f"{name}: unet: no file {DATASETS[name]['unet']!r}, expected a UNet's configuration in JSON")
     return DATASETS[name]
 
 

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,9 @@ from das.gradients_loop import LoopGradients  # noqa: E402
 from das.projection import canonical_order, make_projection  # noqa: E402
 
 CONFIGS = {"digits": "digits.json", "cifar2": "cifar.json"}
+# torch says that vmap falls back to a loop in attention; that is part of what is measured.
+warnings.filterwarnings("ignore", message="There is a performance drop")
+
 TIMESTEPS = [0, 250, 500, 750]
 DIMENSION = 4096
 # Rows for the hooks, for vmap and for the loop; vmap takes at most VMAP_BATCH at once, as published.

@@ -57,6 +57,9 @@ def test_a_unet_that_does_not_fit_the_images_is_refused(tmp_path):
     assert models.load_unet_config(path, (8, 8, 1)) == UNET
     with pytest.raises(UserError, match=r"are \(8, 1, 1\), but the images are 32x32 with 3 channels"):
         models.load_unet_config(path, (32, 32, 3))
+    path.write_text(json.dumps(UNET | {"up_block_types": ["UpBlock2D", "UpBlock2D"]}))
+    with pytest.raises(UserError, match=r"unet\.json: not a UNet2DModel \(Must provide the same number"):
+        models.load_unet_config(path, (8, 8, 1))
     path.write_text("{")
     with pytest.raises(UserError, match="not a readable JSON file"):
         models.load_unet_config(path, (8, 8, 1))

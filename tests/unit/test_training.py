@@ -123,8 +123,8 @@ def test_processes_that_did_not_come_up_are_refused(tmp_path):
         run(tmp_path / "state", two)
 
 
-def test_a_batch_too_small_for_the_processes_is_refused(monkeypatch, tmp_path):
+def test_a_batch_too_small_for_the_processes_is_refused():
     settings = TrainSettings(1, 20, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True, processes=2)
-    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    training.check_shares(22, settings)
     with pytest.raises(UserError, match=r"train.batch_size: 20 leaves a batch of 1 images of 21"):
-        run(tmp_path / "state", settings)
+        training.check_shares(21, settings)

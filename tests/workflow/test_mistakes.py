@@ -40,6 +40,11 @@ MISTAKES = {
         "results/tiny/lds_mine.csv",
         "methods.mine.score: found 'magic', allowed are das",
     ),
+    "UNet that is not there": (
+        {"datasets": {"digits": {"unet": "config/models/nowhere.json"}}},
+        "results/digits/model/model_index.json",
+        "error: digits: unet: no file",
+    ),
     "archive that is not there": (
         {"datasets": {"cifar2": {"source": {"path": "nowhere.tar.gz"}}}},
         "results/cifar2/lds_das.csv",

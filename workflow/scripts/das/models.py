@@ -38,6 +38,11 @@ def load_unet_config(path: Path, image_shape: tuple[int, ...]) -> dict[str, Any]
             f"{path}: sample_size, in_channels, out_channels are {found}, "
             f"but the images are {height}x{width} with {channels} channels"
         )
+    try:
+        with torch.device("meta"):
+            UNet2DModel.from_config(config)
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise UserError(f"{path}: not a UNet2DModel ({' '.join(str(error).split())})") from error
     return config
 
 

@@ -29,7 +29,7 @@ from das.errors import UserError
 from das.images import read_images
 from das.models import build_unet, load_unet_config, noise_scheduler, save_pipeline
 from das.resume import job_key, job_state
-from das.training import TrainSettings, train
+from das.training import TrainSettings, check_shares, train
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,17 @@ def run(arguments: argparse.Namespace, choose: Callable[[int], list[Training]]) 
         choose: the trainings, given the number of training images.
     """
     settings = TrainSettings(**json.loads(arguments.settings))
+    images = read_images(arguments.images)
+    unet_config = load_unet_config(arguments.unet, images.shape[1:])
+    trainings = choose(len(images))
+    for job in trainings:
+        check_shares(len(job.members), settings)
     if start_processes(settings.processes):
         return
-    images = read_images(arguments.images)
     train_models(
         images,
-        choose(len(images)),
-        load_unet_config(arguments.unet, images.shape[1:]),
+        trainings,
+        unet_config,
         settings,
         {"dataset": arguments.dataset},
         device=arguments.device,

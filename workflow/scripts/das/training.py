@@ -87,7 +87,6 @@ def train(
         )
     steps_per_epoch = math.ceil(len(images) / settings.batch_size)
     total = settings.epochs * steps_per_epoch
-    _check_shares(len(images), settings)
 
     unet.train()
     optimizer = torch.optim.AdamW(
@@ -189,7 +188,8 @@ def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, s
     return (prediction - noise).square().sum() / (batch.whole * noise[0].numel())
 
 
-def _check_shares(count: int, settings: TrainSettings) -> None:
+def check_shares(count: int, settings: TrainSettings) -> None:
+    """Refuse settings that leave a process without an image in the last batch of `count` images."""
     smallest = count % settings.batch_size or settings.batch_size
     if smallest < settings.processes:
         raise UserError(
