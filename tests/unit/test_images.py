@@ -11,13 +11,16 @@ import standins
 from das import artifacts, images
 from das.errors import UserError
 from das.images import ImageSettings
-from das.sources import Source, SourceSettings, open_source
+from das.sources import open_source
+from das.sources.base import Source, SourceSettings
+from pictures import encode
+from source_checks import opened
 
 
 @pytest.fixture(scope="module")
 def cifar10(tmp_path_factory) -> Source:
     made = standins.cifar10_archive(tmp_path_factory.mktemp("cifar10") / "c.tar.gz")
-    return open_source(SourceSettings("cifar10", made.path, size=made.size, sha256=made.sha256))
+    return opened("cifar10", made.path, files={"cifar-10-binary.tar.gz": made.override})
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +54,8 @@ def test_two_classes_are_split_as_the_benchmark_does(tmp_path, cifar10):
     """The benchmark: keep the two classes, then one train_test_split per part with seed 42."""
     found = prepared(tmp_path, cifar10, train=20, val=4, classes=("automobile", "horse"))
     batches = standins.cifar10_batches()
-    train = [batches[f"data_batch_{i}"] for i in (4, 3, 2, 5, 1)]
     parts = {
-        "train": (np.concatenate([b[0] for b in train]), np.concatenate([b[1] for b in train]), 20),
+        "train": (*standins.hub_order(batches), 20),
         "val": (*batches["test_batch"], 4),
     }
     for split, (labels, pixels, count) in parts.items():
@@ -116,6 +118,77 @@ def test_files_say_where_their_images_come_from(tmp_path, digits, cifar10):
     val = prepared(tmp_path / "c", cifar10, train=100, val=20)["val"]
     assert (val["attributes"]["split"], val["attributes"]["source_part"]) == ("val", "test")
     assert "not checked" in val["attributes"]["source_check"]
+    assert not val["attributes"]["published"]
+    assert images.read_captions(val["path"]) is None
+    indices, is_published = images.read_source_index(val["path"])
+    assert np.array_equal(indices, val["source_index"])
+    assert is_published is False
+
+
+def test_files_say_whether_their_images_are_the_published_ones(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(digits, "is_published", True)
+    path = prepared(tmp_path, digits, train=20, val=20)["train"]["path"]
+    assert images.read_source_index(path)[1] is True
+
+
+def test_an_unstratified_split_is_a_plain_one(tmp_path):
+    made = standins.celeba(tmp_path / "celeba", counts=(30, 2, 12))
+    source = opened("celeba", made.folder, files=made.files, crop=140, resize=16)
+    found = prepared(tmp_path, source, train=20, val=5, stratify=False)
+    for split, count, total in (("train", 20, 30), ("val", 5, 12)):
+        expected, _ = train_test_split(range(total), train_size=count, random_state=42)
+        assert found[split]["source_index"].tolist() == expected
+        assert found[split]["images"].shape == (count, 16, 16, 3)
+
+
+def test_classes_play_no_part_in_an_unstratified_split(tmp_path, digits):
+    found = prepared(tmp_path, digits, train=1000, val=200, seed=7, stratify=False)
+    expected = train_test_split(np.arange(1797), train_size=1000, test_size=200, random_state=7)
+    for split, indices in zip(("train", "val"), expected, strict=True):
+        assert np.array_equal(found[split]["source_index"], indices)
+        assert np.array_equal(found[split]["labels"], load_digits().target[indices])
+
+
+def test_numbers_and_captions_belong_to_the_chosen_images(tmp_path):
+    """Two styles of ArtBench-10 in the order of the split: numbers of rows, and captions with the style."""
+    made = standins.artbench(tmp_path / "artbench", size=16)
+    source = opened("artbench", made.folder, captions="a {label} painting")
+    styles = ("ukiyo_e", "post_impressionism")
+    found = prepared(tmp_path, source, train=8, val=2, classes=styles)
+    for split, part, count in (("train", "train", 8), ("val", "test", 2)):
+        rows = [i for i, row in enumerate(made.rows) if row["split"] == part and row["label"] in styles]
+        # Stratified by the source's labels, whose order is that of the styles' names.
+        labels = [made.rows[i]["label"] for i in rows]
+        expected, _ = train_test_split(rows, train_size=count, random_state=42, stratify=labels)
+        assert found[split]["source_index"].tolist() == expected
+        names = [made.rows[i]["label"] for i in expected]
+        assert found[split]["labels"].tolist() == [styles.index(name) for name in names]
+        captions = images.read_captions(found[split]["path"])
+        assert captions == [f"a {name.replace('_', ' ')} painting" for name in names]
+
+
+def test_captions_of_a_table_come_back_in_any_script(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rows = []
+    for number in range(10):
+        (folder / f"{number}.png").write_bytes(encode(np.full((8, 8, 3), 20 * number, np.uint8)))
+        rows.append({"path": f"{number}.png", "caption": f"Katze n°{number} 猫"})
+    standins.write_table(folder / "table.csv", rows)
+    found = prepared(tmp_path, opened("folder", folder, table="table.csv"), train=6, val=4)
+    for split in ("train", "val"):
+        numbers = found[split]["images"][:, 0, 0, 0] // 20
+        assert images.read_captions(found[split]["path"]) == [rows[i]["caption"] for i in numbers]
+
+
+def test_an_image_that_cannot_be_read_leaves_no_files(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "0.png").write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
+    for number in range(1, 6):
+        (folder / f"{number}.png").write_bytes(b"text")
+    message = refused(tmp_path, opened("folder", folder), train=3, val=3)
+    assert message.endswith(".png: not a PNG, JPEG or WebP image")
 
 
 def test_class_counts(tmp_path, cifar10):
@@ -137,7 +210,7 @@ def test_class_without_images(tmp_path):
     labels = batches["test_batch"][0]
     labels[labels == 8] = 0
     made = standins.write_archive(tmp_path / "c.tar.gz", standins.cifar10_members(batches))
-    source = open_source(SourceSettings("cifar10", made.path, size=made.size, sha256=made.sha256))
+    source = opened("cifar10", made.path, files={"cifar-10-binary.tar.gz": made.override})
     message = refused(tmp_path, source, train=20, val=2, classes=("ship", "truck"))
     assert "class 'ship' has no images in the test part" in message
 

@@ -1,80 +1,56 @@
-"""Sources deliver the right pixels under the right index, in little memory, and refuse what is not theirs."""
+"""What holds for all sources: the registry, settings, captions, and what is loaded when."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tarfile
-import tracemalloc
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
+import das
 import standins
-from das.errors import UserError
-from das.sources import SOURCES, Archive, Source, SourceSettings, archive, cifar10, open_source
-
-FOLDER = "cifar-10-batches-bin"
-
-
-def settings_of(standin: standins.StandIn) -> SourceSettings:
-    return SourceSettings("cifar10", standin.path, size=standin.size, sha256=standin.sha256)
-
-
-def open_archive(standin: standins.StandIn) -> Source:
-    return open_source(settings_of(standin))
-
-
-def read_all(source: Source, split: str, indices: np.ndarray) -> np.ndarray:
-    images = np.zeros((len(indices), *source.image_shape), np.uint8)
-    times = np.zeros(len(indices), int)
-    for positions, batch in source.read(split, indices):
-        images[positions] = batch
-        times[positions] += 1
-    assert (times == 1).all(), "every requested image comes exactly once"
-    return images
-
-
-def message_of(action, *arguments) -> str:
-    with pytest.raises(UserError) as caught:
-        action(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+from das.sources import SOURCES, open_source
+from das.sources.base import Source, SourceSettings
+from pictures import image_folder
+from source_checks import message_of, opened, read_all
 
 
 @pytest.fixture(scope="module")
-def standin(tmp_path_factory) -> standins.StandIn:
-    return standins.cifar10_archive(tmp_path_factory.mktemp("cifar10") / "cifar-10-binary.tar.gz")
-
-
-@pytest.fixture(scope="module")
-def batches() -> dict:
-    return standins.cifar10_batches()
-
-
-def hub_order(batches: dict) -> tuple[np.ndarray, np.ndarray]:
-    order = [batches[f"data_batch_{i}"] for i in (4, 3, 2, 5, 1)]
-    return np.concatenate([b[0] for b in order]), np.concatenate([b[1] for b in order])
-
-
-# Content
+def sources(tmp_path_factory) -> dict[str, Source]:
+    """One of each kind."""
+    folder = tmp_path_factory.mktemp("sources")
+    archive = standins.cifar10_archive(folder / "cifar-10-binary.tar.gz")
+    standins.artbench(folder / "artbench", size=32)
+    celeba = standins.celeba(folder / "celeba")
+    image_folder(folder / "folder")
+    return {
+        "digits": open_source(SourceSettings("digits")),
+        "cifar10": opened("cifar10", archive.path, files={archive.path.name: archive.override}),
+        "artbench": opened("artbench", folder / "artbench"),
+        "celeba": opened("celeba", folder / "celeba", files=celeba.files),
+        "folder": opened("folder", folder / "folder"),
+    }
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_registry_names_the_module_and_the_kind(kind, standin):
-    source = open_source(settings_of(standin) if kind == "cifar10" else SourceSettings(kind))
+def test_a_source_keeps_to_the_interface(kind, sources):
+    source = sources[kind]
     assert source.kind == kind
+    assert not source.is_published
+    assert source.check()
     for split in source.splits:
         labels = source.labels(split)
-        assert labels.dtype == np.int64
+        assert labels.dtype == source.indices(split).dtype == np.int64
+        assert labels.shape == source.indices(split).shape
         assert set(labels) == set(range(len(source.class_names)))
+        assert source.captions(split) is None
         positions, images = next(iter(source.read(split, np.arange(5))))
         assert images.shape == (len(positions), *source.image_shape)
         assert images.dtype == np.uint8
+        assert list(source.read(split, np.array([], np.int64))) == [] or kind == "digits"
 
 
 def test_digits_are_those_of_scikit_learn_on_the_full_scale():
@@ -87,265 +63,83 @@ def test_digits_are_those_of_scikit_learn_on_the_full_scale():
     assert (images.min(), images.max()) == (0, 255)
 
 
-def test_cifar10_planes_are_decoded_as_the_format_says(tmp_path):
-    """One record written byte by byte; a transposed or interleaved decoding would not match."""
-    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    record = standins.cifar10_record(7, image)
-    assert standins.cifar10_content(np.array([7]), image[None]) == record
-    members = [(f"{FOLDER}/{name}.bin", record) for name in standins.MEMBERS]
-    source = open_archive(standins.write_archive(tmp_path / "one.tar.gz", members))
-    assert np.array_equal(read_all(source, "train", np.array([0]))[0], image)
-    assert source.labels("test").tolist() == [7]
-
-
-def test_cifar10_is_in_the_order_of_the_hub(standin, batches):
-    """Published indices count from batch 4; the members' order in the archive must not matter."""
-    source = open_archive(standin)
-    labels, images = hub_order(batches)
-    assert np.array_equal(source.labels("train"), labels)
-    assert np.array_equal(read_all(source, "train", np.arange(len(labels))), images)
-    assert np.array_equal(source.labels("test"), batches["test_batch"][0])
-    assert np.array_equal(read_all(source, "test", np.arange(40)), batches["test_batch"][1])
-
-
-def test_cifar10_serves_any_choice_of_indices_in_any_order(standin, batches):
-    indices = np.random.default_rng(1).permutation(200)[:70]
-    indices[3] = indices[5]  # the same image twice
-    assert np.array_equal(read_all(open_archive(standin), "train", indices), hub_order(batches)[1][indices])
-
-
-@pytest.mark.parametrize("index", [-1, 200])
-def test_cifar10_does_not_ignore_an_index_out_of_range(standin, index):
-    with pytest.raises(IndexError):
-        list(open_archive(standin).read("train", np.array([0, index])))
-
-
-def test_cifar10_streams(tmp_path):
-    """Reading takes memory for a batch of records, not for the archive."""
-    source = open_archive(standins.cifar10_archive(tmp_path / "large.tar.gz", per_batch=1500))
-    content = 6 * 1500 * 3073
-    tracemalloc.start()
-    try:
-        seen = sum(len(images) for _, images in source.read("train", np.arange(7500)))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert seen == 7500
-    assert peak < content / 3, f"peak of {peak} bytes for an archive of {content}"
-
-
-def test_cifar10_unpacks_nothing(standin):
-    before = set(standin.path.parent.rglob("*"))
-    source = open_archive(standin)
-    read_all(source, "train", np.arange(200))
-    assert set(standin.path.parent.rglob("*")) == before
-
-
-def test_cifar10_says_that_a_standin_was_not_checked(standin):
-    assert "not checked" in open_archive(standin).check()
-    assert standin.sha256 in open_archive(standin).check()
-
-
-# The published archive. Its facts are checked by treating a stand-in as the published one.
-
-
-def treat_as_published(monkeypatch, standin: standins.StandIn, member_bytes: int) -> None:
-    monkeypatch.setattr(cifar10, "PUBLISHED", Archive("", standin.size, standin.sha256))
-    monkeypatch.setattr(cifar10, "MEMBER_BYTES", member_bytes)
-
-
-def test_first_labels_of_the_published_archive_are_checked(tmp_path, monkeypatch, batches):
-    published = {name: (labels.copy(), images) for name, (labels, images) in batches.items()}
-    published["data_batch_1"][0][:10] = [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
-    published["data_batch_4"][0][:5] = [0, 6, 0, 2, 7]
-    published["test_batch"][0][:5] = [3, 8, 8, 0, 6]
-    members = standins.cifar10_members(published)
-    good = standins.write_archive(tmp_path / "good.tar.gz", members)
-    treat_as_published(monkeypatch, good, 40 * 3073)
-    source = open_archive(good)
-    assert "agree" in source.check()
-    assert source.labels("train")[:5].tolist() == [0, 6, 0, 2, 7]
-
-    published["data_batch_4"][0][:5] = [6, 9, 9, 4, 1]
-    wrong = standins.write_archive(tmp_path / "wrong.tar.gz", standins.cifar10_members(published))
-    treat_as_published(monkeypatch, wrong, 40 * 3073)
-    message = message_of(open_archive(wrong).check)
-    assert "data_batch_4" in message
-    assert "[6, 9, 9, 4, 1]" in message
-    assert "[0, 6, 0, 2, 7]" in message
-
-
-def test_member_size_of_the_published_archive_is_checked(standin, monkeypatch):
-    treat_as_published(monkeypatch, standin, 30_730_000)
-    message = message_of(open_archive(standin).labels, "train")
-    assert "data_batch_1.bin has 122920 bytes, expected 30730000" in message
-
-
-# For whoever has the archive: DAS_CIFAR10=cifar-10-binary.tar.gz pytest tests/unit/test_sources.py
-if "DAS_CIFAR10" in os.environ:
-
-    def test_published_indices_come_out_of_the_published_archive():
-        """Indices that D-TRAK's notebook for CIFAR2 shows: they depend on the label of every image."""
-        source = open_source(SourceSettings("cifar10", Path(os.environ["DAS_CIFAR10"])))
-        assert "agree" in source.check()
-
-        def half(indices, part, size, seed):
-            return train_test_split(
-                indices, train_size=size, random_state=seed, stratify=source.labels(part)[indices]
-            )[0]
-
-        pools = {part: np.flatnonzero(np.isin(source.labels(part), [1, 7])) for part in ("train", "test")}
-        train = half(pools["train"], "train", 5000, 42)
-        assert half(train, "train", 0.5, 42)[:5].tolist() == [10392, 44460, 16163, 49891, 13381]
-        assert half(train, "train", 0.5, 58)[:5].tolist() == [4871, 21837, 20107, 553, 20868]
-        assert half(pools["test"], "test", 1000, 42)[:5].tolist() == [7405, 5226, 1363, 6615, 7612]
-
-
-# Settings
-
-
-def test_the_published_file_is_the_default():
-    found = archive(SourceSettings("cifar10"))
-    assert found == cifar10.PUBLISHED
-    assert found.size == 170_052_171
-    mirror = archive(SourceSettings("cifar10", url="https://mirror.example/c.tar.gz"))
-    assert mirror.url == "https://mirror.example/c.tar.gz"
-    assert mirror.sha256 == cifar10.PUBLISHED.sha256
+def test_captions_name_the_class_with_spaces(sources):
+    source = opened("artbench", sources["artbench"].container.path.parent, captions="a {label} painting")
+    names = [source.class_names[label].replace("_", " ") for label in source.labels("test")]
+    assert source.captions("test") == [f"a {name} painting" for name in names]
+    assert "ukiyo e" in names
+    digits = open_source(SourceSettings("digits", captions="the digit {label}"))
+    assert digits.captions("train")[:3] == ["the digit 0", "the digit 1", "the digit 2"]
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"kind": "imagenet"}, ["source.kind", "'imagenet'", "cifar10, digits"]),
-        ({"kind": "cifar10", "size": 0}, ["source.size", "0", "from 1"]),
-        ({"kind": "cifar10", "sha256": "abc"}, ["source.sha256", "'abc'", "64"]),
+        ({"kind": "imagenet"}, "source.kind: found 'imagenet', allowed are digits, cifar10, artbench"),
+        ({"kind": "folder", "crop": 0}, "source.crop: found 0, allowed are a number from 1 and square"),
+        ({"kind": "folder", "crop": "round"}, "source.crop: found 'round'"),
+        ({"kind": "folder", "resize": -3}, "source.resize: found -3, allowed is a number from 1"),
+        ({"kind": "folder", "channels": 4}, "source.channels: found 4, allowed are 1 and 3"),
+        ({"kind": "folder", "channels": 0}, "source.channels: found 0, allowed are 1 and 3"),
+        ({"kind": "folder", "captions": "a {style}"}, "source.captions: found 'a {style}', allowed is"),
+        ({"kind": "folder", "captions": "a {label"}, "source.captions: found 'a {label'"),
+        ({"kind": "folder", "captions": "a {label.x}"}, "source.captions: found"),
+        ({"kind": "folder", "captions": " "}, "source.captions: found ' '"),
+        ({"kind": "folder", "files": {"a.zip": {}}}, "unknown file 'a.zip', folder has no published files"),
+        (
+            {"kind": "celeba", "files": {"a.zip": {}}},
+            "unknown file 'a.zip', allowed are img_align_celeba.zip",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(values, words):
-    message = message_of(lambda: SourceSettings(**values))
-    assert all(word in message for word in words), message
+    assert words in message_of(SourceSettings, **values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        ("digits", {"resize": 16}),
+        ("digits", {"channels": 3}),
+        ("cifar10", {"crop": 20}),
+        ("artbench", {"table": "a.csv"}),
+        ("celeba", {"table": "a.csv"}),
+    ],
+)
+def test_settings_that_a_kind_does_not_use_are_refused(kind, setting):
+    ((name, value),) = setting.items()
+    message = message_of(open_source, SourceSettings(kind, **setting))
+    assert message == f"source.{name}: found {value!r}, but {kind} does not use it; remove it"
 
 
 def test_digits_have_no_file(tmp_path):
-    assert "source.path" in message_of(open_source, SourceSettings("digits", tmp_path / "digits.csv"))
-    assert "embedded" in message_of(archive, SourceSettings("digits"))
+    path = tmp_path / "digits.csv"
+    assert "source.path" in message_of(open_source, SourceSettings("digits", (path,)))
+    assert "source.path" in message_of(opened, "digits", path)
 
 
-def test_cifar10_needs_a_path():
-    assert "source.path: not set" in message_of(open_source, SourceSettings("cifar10"))
+@pytest.mark.parametrize("kind", ["cifar10", "artbench", "celeba"])
+def test_published_kinds_need_their_files(kind):
+    assert "is not among its files" in message_of(open_source, SourceSettings(kind))
 
 
-# Files that are not what they should be
-
-
-def test_truncated_archive(standin, tmp_path):
-    path = tmp_path / "cut.tar.gz"
-    path.write_bytes(standin.path.read_bytes()[:-100])
-    message = message_of(open_archive, standins.StandIn(path, standin.size, standin.sha256))
-    assert f"{path}: truncated: found {standin.size - 100} bytes, expected {standin.size}" in message
-
-
-@pytest.mark.parametrize("keep", [0, 5, 20_000])
-def test_archive_that_was_cut_before_its_hash_was_taken(standin, tmp_path, keep):
-    """What the settings promise can be wrong too: the member that breaks off must not pass."""
-    path = tmp_path / "cut.tar.gz"
-    path.write_bytes(standin.path.read_bytes()[:keep])
-    cut = standins.StandIn(path, max(keep, 1), hashlib.sha256(path.read_bytes()).hexdigest())
-    assert str(path) in message_of(lambda: open_archive(cut).labels("train"))
-
-
-def test_wrong_hash(standin):
-    other = "0" * 64
-    message = message_of(open_archive, standins.StandIn(standin.path, standin.size, other))
-    assert f"{standin.path}: wrong content: found sha256 {standin.sha256}, expected {other}" in message
-
-
-def test_missing_archive(tmp_path):
-    path = tmp_path / "none.tar.gz"
-    message = message_of(open_archive, standins.StandIn(path, 1, "0" * 64))
-    assert f"{path}: no such file" in message
-    assert "source.path" in message
-
-
-def test_python_version_is_refused_before_anything_else(tmp_path):
-    members = [("cifar-10-batches-py/data_batch_4", b"\x80\x02}q\x01.")]
-    made = standins.write_archive(tmp_path / "cifar-10-python.tar.gz", members)
-    message = message_of(open_source, SourceSettings("cifar10", made.path))
-    assert str(made.path) in message
-    assert "pickles are not read" in message
-    assert "cifar-10-binary.tar.gz" in message
-
-
-def damaged(tmp_path: Path, batches: dict, change) -> standins.StandIn:
-    return standins.write_archive(tmp_path / "damaged.tar.gz", change(standins.cifar10_members(batches)))
-
-
-def test_member_of_a_wrong_size(tmp_path, batches):
-    def cut(members):
-        return [(n, c[:-1]) if n.endswith("data_batch_3.bin") else (n, c) for n, c in members]
-
-    message = message_of(open_archive(damaged(tmp_path, batches, cut)).labels, "train")
-    assert f"data_batch_3.bin has {40 * 3073 - 1} bytes, expected a multiple of 3073" in message
-
-
-def test_empty_member(tmp_path, batches):
-    def empty(members):
-        return [(n, b"") if n.endswith("test_batch.bin") else (n, c) for n, c in members]
-
-    assert "test_batch.bin has 0 bytes" in message_of(
-        open_archive(damaged(tmp_path, batches, empty)).labels, "test"
+def test_what_a_dry_run_imports_is_light():
+    """Neither numpy nor PIL, pyarrow or requests is loaded by planning."""
+    code = (
+        "import sys, das.sources.published, das.sources.locate; "
+        "print([m for m in ('numpy', 'PIL', 'pyarrow', 'requests', 'torch') if m in sys.modules])"
     )
+    folder = Path(das.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_missing_member(tmp_path, batches):
-    def remove(members):
-        return [m for m in members if not m[0].endswith("data_batch_5.bin")]
-
-    message = message_of(open_archive(damaged(tmp_path, batches, remove)).labels, "train")
-    assert f"no member {FOLDER}/data_batch_5.bin" in message
-
-
-def test_label_out_of_range_names_member_and_record(tmp_path, batches):
-    changed = {name: (labels.copy(), images) for name, (labels, images) in batches.items()}
-    changed["data_batch_2"][0][17] = 10
-    source = open_archive(damaged(tmp_path, changed, list))
-    message = message_of(source.labels, "train")
-    assert f"member {FOLDER}/data_batch_2.bin, record 17: label is 10, allowed is 0 to 9" in message
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_a_link_in_place_of_a_batch_is_not_followed(tmp_path, batches, kind):
-    secret = tmp_path / "secret.bin"
-    secret.write_bytes(bytes(3073))
-
-    def link(members):
-        entry = tarfile.TarInfo(f"{FOLDER}/data_batch_1.bin")
-        entry.type, entry.linkname = kind, str(secret)
-        return [entry, *members[1:]]
-
-    message = message_of(open_archive(damaged(tmp_path, batches, link)).labels, "train")
-    assert "data_batch_1.bin is a link or a special file" in message
-
-
-def test_members_that_escape_are_never_touched(tmp_path, batches):
-    """Other members, wherever they point, are passed over; nothing appears on the disk."""
-    inside = tmp_path / "inside"
-    inside.mkdir()
-
-    def escape(members):
-        link = tarfile.TarInfo(f"{FOLDER}/link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/"
-        return [("../escaped.bin", b"x"), ("/tmp/escaped.bin", b"x"), link, *members]
-
-    source = open_archive(damaged(inside, batches, escape))
-    assert np.array_equal(source.labels("train"), hub_order(batches)[0])
-    read_all(source, "train", np.arange(200))
-    assert {p.name for p in tmp_path.rglob("*")} == {"inside", "damaged.tar.gz"}
-
-
-def test_not_an_archive(tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text("<html>not found</html>")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    source = open_archive(standins.StandIn(path, path.stat().st_size, digest))
-    assert f"{path}: not a readable .tar.gz archive" in message_of(source.labels, "train")
+def test_sources_need_no_pyarrow_where_there_is_no_parquet(sources, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    read_all(sources["celeba"], "test")
+    (tmp_path / "train-0.parquet").write_bytes(b"PAR1")
+    (tmp_path / "test-0.parquet").write_bytes(b"PAR1")
+    message = message_of(opened, "celeba", tmp_path)
+    assert 'pip install "das-workflow[parquet]"' in message
+    assert "pip install pyarrow" in message

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from das import subsets
+from das import artifacts, subsets
 from das.errors import UserError
 
 
@@ -47,6 +47,73 @@ def test_subset_depends_on_its_own_seed_alone():
 
 def test_one_class_can_be_drawn():
     assert subsets.draw(np.zeros(11, np.int64), 3).sum(axis=1).tolist() == [5, 5, 5]
+
+
+def test_unstratified_subsets_are_those_of_the_benchmark():
+    """CelebA has no classes: its loop calls train_test_split without stratify."""
+    labels = np.zeros(100, np.int64)
+    membership = subsets.draw(labels, 5, stratify=False)
+    for k in range(5):
+        chosen, _ = train_test_split(range(100), train_size=0.5, random_state=42 + 2 * k)
+        assert sorted(chosen) == np.flatnonzero(membership[k]).tolist()
+    assert not np.array_equal(membership, subsets.draw(labels, 5))
+
+
+def test_a_class_that_an_unstratified_subset_lacks_is_named():
+    labels = np.repeat([0, 1], [98, 2])
+    message = refused(labels, 3, 0.1, class_names=("cat", "dog"), stratify=False)
+    assert "class 'dog' has no images in subset 0 (2 in all)" in message
+
+
+# Published indices
+
+
+@pytest.fixture
+def drawn():
+    """Subsets 0 and 8 of 40 images, and what sets of images they are in their source."""
+    labels = np.arange(40) % 2
+    source_index = np.random.default_rng(0).permutation(1000)[:40]
+    orders = {
+        s: train_test_split(np.arange(40), train_size=0.5, random_state=42 + 2 * s, stratify=labels)[0]
+        for s in (0, 8)
+    }
+    expected = {s: source_index[order[:5]].tolist() for s, order in orders.items()}
+    return labels, source_index, expected
+
+
+def checked(labels, source_index, is_published, expected) -> str:
+    orders = {subset: subsets.draw_one(labels, subset) for subset in expected}
+    return subsets.check_published(orders, source_index, is_published, expected)
+
+
+def test_subsets_that_begin_as_published(drawn):
+    labels, source_index, expected = drawn
+    assert checked(labels, source_index, True, expected) == "subsets 0 and 8 begin as published"
+    assert checked(labels, source_index, True, {8: expected[8]}) == "subset 8 begins as published"
+
+
+def test_subsets_that_do_not_begin_as_published(drawn):
+    """The order matters too: one that is sorted, or other images, are not what was published."""
+    labels, source_index, expected = drawn
+    for wrong in (sorted(expected[8]), [*expected[8][:4], 5000]):
+        with pytest.raises(UserError) as caught:
+            checked(labels, source_index, True, expected | {8: wrong})
+        message = str(caught.value)
+        assert "\n" not in message
+        assert f"lds.published_indices: subset 8 begins {expected[8]}, published is {wrong}" in message
+
+
+def test_subsets_that_cannot_be_compared(drawn):
+    labels, source_index, _ = drawn
+    assert checked(labels, source_index, False, {0: [1]}) == "not checked: not the published archive"
+    assert checked(labels, source_index, True, {}) == "no published indices"
+
+
+def test_what_was_compared_is_kept(tmp_path):
+    membership = subsets.draw(np.arange(60) % 3, 6)
+    subsets.write(tmp_path / "subsets.h5", membership, "test", {}, "subset 0 begins as published")
+    with artifacts.read(tmp_path / "subsets.h5", "subsets") as artifact:
+        assert artifact.attributes["published_check"] == "subset 0 begins as published"
 
 
 def test_written_subsets_come_back(tmp_path):

@@ -1,7 +1,8 @@
 """Choosing the training and validation images of a data set, and reading them back.
 
-The split is that of the D-TRAK and DAS benchmark: scikit-learn's `train_test_split`, stratified over the
-chosen classes, one seed; training images from the source's "train" part, validation images from "test".
+The split is that of the D-TRAK and DAS benchmark: scikit-learn's `train_test_split`, one seed, stratified
+over the chosen classes unless told otherwise; training images from the source's "train" part, validation
+images from "test".
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from das import artifacts
 from das.errors import UserError
-from das.sources import Source, Split
+from das.sources.base import Source, Split
 
 KIND = "images"
 
@@ -33,6 +35,8 @@ class ImageSettings:
     classes: tuple[str, ...] | None = None
     """Chosen classes; their order numbers the labels of the data set. None: all classes of the source."""
     seed: int = 42
+    stratify: bool = True
+    """Draw the same share of every class."""
 
     def __post_init__(self) -> None:
         for name, count in (("train", self.train), ("val", self.val)):
@@ -48,10 +52,10 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class _Images:
-    """Some images of one part of a source: `indices` and the source's own `labels`, int64 [N]."""
+    """Some images of one part of a source: their positions in it and the source's own labels, int64 [N]."""
 
     part: Split
-    indices: NDArray[np.int64]
+    positions: NDArray[np.int64]
     labels: NDArray[np.int64]
 
 
@@ -59,23 +63,34 @@ def prepare(source: Source, settings: ImageSettings, dataset: str, train_path: P
     """Write the training and the validation images of a data set.
 
     Each file holds `images` uint8 [N, H, W, C], `labels` int64 [N] counted in the chosen classes,
-    `source_index` int64 [N] in the source's part, and the attributes `split`, `source_part`,
-    `class_names` and `source_check`. Images are streamed: memory does not grow with N.
+    `source_index` int64 [N] as published indices count in the source, `captions` where there are any, and
+    the attributes `split`, `source_part`, `class_names`, `source_check` and `published`. Images are
+    streamed: memory does not grow with N.
 
     Raises:
-        UserError: an unknown class, a class without images, or fewer images than the split needs.
+        UserError: an unknown class, a class without images, fewer images than the split needs, or an image
+            that cannot be used.
     """
     classes = _class_numbers(source, settings.classes or source.class_names)
     train, val = _choose(source, settings, classes)
     record = asdict(settings) | {"classes": list(classes), "source": source.kind}
     check = source.check()
     for split, chosen, path in (("train", train, train_path), ("val", val, val_path)):
-        attributes = {"split": split, "source_part": chosen.part, "source_check": check}
-        with artifacts.write(path, KIND, dataset, record, class_names=list(classes), **attributes) as file:
+        attributes: dict[str, Any] = {
+            "split": split,
+            "source_part": chosen.part,
+            "source_check": check,
+            "published": source.is_published,
+            "class_names": list(classes),
+        }
+        captions = source.captions(chosen.part)
+        with artifacts.write(path, KIND, dataset, record, **attributes) as file:
             file["labels"] = _renumbered(chosen.labels, list(classes.values()))
-            file["source_index"] = chosen.indices
+            file["source_index"] = source.indices(chosen.part)[chosen.positions]
+            if captions is not None:
+                write_captions(file, [captions[position] for position in chosen.positions])
             # Contiguous, not compressed: a source delivers in its own order, and photographs hardly shrink.
-            shape = (len(chosen.indices), *source.image_shape)
+            shape = (len(chosen.positions), *source.image_shape)
             _stream_images(source, chosen, file.create_dataset("images", shape, np.uint8))
 
 
@@ -98,6 +113,28 @@ def read_labels(path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     return labels, names
 
 
+def read_source_index(path: Path) -> tuple[NDArray[np.int64], bool]:
+    """`source_index` int64 [N] of a file, and whether its images come from the published data."""
+    with artifacts.read(path, KIND) as artifact:
+        indices = artifact.read("source_index", (artifact.shape("images")[0],), np.int64)
+        return indices, bool(artifact.attributes["published"])
+
+
+def write_captions(file: h5py.File, captions: Sequence[str]) -> None:
+    """Store the captions of all images of a file that is being written."""
+    file.create_dataset("captions", data=list(captions), dtype=h5py.string_dtype("utf-8"))
+    file.attrs["has_captions"] = True
+
+
+def read_captions(path: Path) -> list[str] | None:
+    """Captions of the images of a file, [N]; None where they have none."""
+    with artifacts.read(path, KIND) as artifact:
+        if not artifact.attributes.get("has_captions", False):
+            return None
+        values = artifact.read("captions", (artifact.shape("images")[0],), h5py.string_dtype("utf-8"))
+    return [value.decode("utf-8") for value in values]
+
+
 def class_counts(path: Path) -> dict[str, int]:
     """Number of images of each class in a file."""
     labels, names = read_labels(path)
@@ -110,13 +147,13 @@ def _choose(source: Source, settings: ImageSettings, classes: dict[str, int]) ->
     if "test" in source.splits:
         val_pool = _pool(source, "test", classes)
         return (
-            _draw(pool, settings.train, settings.seed, "split.train"),
-            _draw(val_pool, settings.val, settings.seed, "split.val"),
+            _draw(pool, settings.train, settings, "split.train"),
+            _draw(val_pool, settings.val, settings, "split.val"),
         )
     # One pool: both are drawn from it at once, so that they are disjoint.
     setting = "split.train + split.val"
     _require(pool, settings.train + settings.val, setting)
-    return _split(pool, settings.train, settings.val, settings.seed, setting)
+    return _split(pool, settings.train, settings.val, settings, setting)
 
 
 def _pool(source: Source, part: Split, classes: dict[str, int]) -> _Images:
@@ -125,19 +162,19 @@ def _pool(source: Source, part: Split, classes: dict[str, int]) -> _Images:
     for name, number in classes.items():
         if not (labels == number).any():
             raise UserError(f"source.classes: class {name!r} has no images in the {part} part of the source")
-    indices = np.flatnonzero(np.isin(labels, list(classes.values()))).astype(np.int64)
-    return _Images(part, indices, labels[indices])
+    positions = np.flatnonzero(np.isin(labels, list(classes.values()))).astype(np.int64)
+    return _Images(part, positions, labels[positions])
 
 
-def _draw(pool: _Images, count: int, seed: int, setting: str) -> _Images:
+def _draw(pool: _Images, count: int, settings: ImageSettings, setting: str) -> _Images:
     _require(pool, count, setting)
-    if count == len(pool.indices):  # nothing to split off; the benchmark keeps the source's order
+    if count == len(pool.positions):  # nothing to split off; the benchmark keeps the source's order
         return pool
-    return _split(pool, count, None, seed, setting)[0]
+    return _split(pool, count, None, settings, setting)[0]
 
 
 def _require(pool: _Images, needed: int, setting: str) -> None:
-    found = len(pool.indices)
+    found = len(pool.positions)
     if needed > found:
         raise UserError(
             f"{setting}: the split needs {needed} images, "
@@ -145,21 +182,23 @@ def _require(pool: _Images, needed: int, setting: str) -> None:
         )
 
 
-def _split(pool: _Images, first: int, second: int | None, seed: int, setting: str) -> tuple[_Images, _Images]:
+def _split(
+    pool: _Images, first: int, second: int | None, settings: ImageSettings, setting: str
+) -> tuple[_Images, _Images]:
     """Stratified by the source's own labels, so that the order of the chosen classes changes nothing."""
     try:
         a, b, a_labels, b_labels = train_test_split(
-            pool.indices,
+            pool.positions,
             pool.labels,
             train_size=first,
             test_size=second,
-            random_state=seed,
-            stratify=pool.labels,
+            random_state=settings.seed,
+            stratify=pool.labels if settings.stratify else None,
         )
     except ValueError as error:  # fewer images than classes on one side
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{setting}: {len(pool.indices)} images cannot be split into classes: {reason}"
+            f"{setting}: {len(pool.positions)} images cannot be split into classes: {reason}"
         ) from error
     return _Images(pool.part, a, a_labels), _Images(pool.part, b, b_labels)
 
@@ -182,9 +221,9 @@ def _renumbered(labels: NDArray[np.int64], numbers: Sequence[int]) -> NDArray[np
 
 def _stream_images(source: Source, chosen: _Images, target: h5py.Dataset) -> None:
     written = 0
-    for positions, images in source.read(chosen.part, chosen.indices):
-        for position, image in zip(positions, images, strict=True):
-            target[position] = image
-        written += len(positions)
-    if written != len(chosen.indices):
-        raise RuntimeError(f"the source delivered {written} of {len(chosen.indices)} images")
+    for rows, images in source.read(chosen.part, chosen.positions):
+        for row, image in zip(rows, images, strict=True):
+            target[row] = image
+        written += len(rows)
+    if written != len(chosen.positions):
+        raise RuntimeError(f"the source delivered {written} of {len(chosen.positions)} images")

@@ -2,7 +2,7 @@
 
 Layout (https://www.cs.toronto.edu/~kriz/cifar.html): a gzipped tar with `data_batch_1..5.bin` and
 `test_batch.bin`, each of 10,000 records of 1 label byte and 3072 pixel bytes: a 32x32 plane of red, one of
-green, one of blue.
+green, one of blue. The hub's copy is read by `cifar10_hub`.
 
 Order: published indices (D-TRAK, DAS) count images in the order of the Hugging Face hub's copy, which starts
 with batch 4. An index here means the same image as there.
@@ -19,15 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from das.download import check as check_file
 from das.errors import UserError
-from das.sources import Archive, Batch, Source, SourceSettings, Split, archive
+from das.sources.base import Batch, Source, SourceSettings, Split
+from das.sources.cifar10_hub import CLASS_NAMES, FIRST_TEST_LABELS, FIRST_TRAIN_LABELS, Cifar10Hub
+from das.sources.originals import open_originals
 
-PUBLISHED = Archive(
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    size=170_052_171,
-    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-)
 MEMBER_BYTES = 30_730_000  # of each member of the published archive
 RECORD_BYTES = 1 + 3 * 32 * 32
 RECORDS_PER_READ = 500  # 1.5 MB
@@ -41,31 +37,33 @@ MEMBERS: dict[Split, tuple[str, ...]] = {
 # First labels, by which a wrong order or a wrong record layout is noticed.
 FIRST_LABELS = {
     f"{FOLDER}/data_batch_1.bin": [6, 9, 9, 4, 1, 1, 2, 7, 8, 3],
-    f"{FOLDER}/data_batch_4.bin": [0, 6, 0, 2, 7],
-    f"{FOLDER}/test_batch.bin": [3, 8, 8, 0, 6],
+    f"{FOLDER}/data_batch_4.bin": FIRST_TRAIN_LABELS,
+    f"{FOLDER}/test_batch.bin": FIRST_TEST_LABELS,
 }
+
+
+def open_source(settings: SourceSettings) -> Source:
+    """The official archive, or the hub's copy where parquet files were located."""
+    if settings.located and settings.located[0].suffix == ".parquet":
+        return Cifar10Hub(settings)
+    return Cifar10(settings)
 
 
 class Cifar10(Source):
     """50,000 training and 10,000 test images of 32x32 RGB pixels in the hub's order."""
 
     kind = "cifar10"
-    published = PUBLISHED
-    class_names = (
-        *("airplane", "automobile", "bird", "cat", "deer"),
-        *("dog", "frog", "horse", "ship", "truck"),
-    )
+    class_names = CLASS_NAMES
     image_shape = (32, 32, 3)
 
     def __init__(self, settings: SourceSettings) -> None:
-        if settings.path is None:
-            raise UserError("source.path: not set; it names the archive cifar-10-binary.tar.gz")
-        expected = archive(settings)
-        self._path = settings.path
-        self._sha256 = expected.sha256
-        self._is_published = expected.sha256 == PUBLISHED.sha256
-        _refuse_python_version(self._path)
-        check_file(self._path, expected.size, expected.sha256)
+        super().__init__(settings)
+        for path in settings.located:
+            _refuse_python_version(path)
+        (archive,) = open_originals(settings).values()
+        self._path = archive.path
+        self._sha256 = archive.sha256
+        self.is_published = archive.is_published
 
     def labels(self, split: Split) -> NDArray[np.int64]:
         """See `Source.labels`. The first call reads the whole archive once (2 s)."""
@@ -91,7 +89,7 @@ class Cifar10(Source):
         Raises:
             UserError: they differ, so that indices would not mean the published images.
         """
-        if not self._is_published:
+        if not self.is_published:
             return f"sha256 {self._sha256}: not the published archive, order and labels not checked"
         for name, expected in FIRST_LABELS.items():
             found = self._member_labels[name][: len(expected)].tolist()
@@ -141,7 +139,7 @@ class Cifar10(Source):
         where = f"{self._path}: member {member.name}"
         if not member.isreg():
             raise UserError(f"{where} is a link or a special file, expected a plain file")
-        if self._is_published and member.size != MEMBER_BYTES:
+        if self.is_published and member.size != MEMBER_BYTES:
             raise UserError(f"{where} has {member.size} bytes, expected {MEMBER_BYTES}")
         if member.size == 0 or member.size % RECORD_BYTES:
             raise UserError(f"{where} has {member.size} bytes, expected a multiple of {RECORD_BYTES}")

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from das.errors import UserError
-from das.sources import Batch, Source, SourceSettings, Split
+from das.sources.base import Batch, Source, SourceSettings, Split
+
+
+def open_source(settings: SourceSettings) -> Source:
+    """See `das.sources.open_source`."""
+    return Digits(settings)
 
 
 class Digits(Source):
@@ -24,8 +29,11 @@ class Digits(Source):
     image_shape = (8, 8, 1)
 
     def __init__(self, settings: SourceSettings) -> None:
-        if settings.path is not None:
-            raise UserError(f"source.path: found {settings.path}, but the digits have no file; remove it")
+        super().__init__(settings)
+        if settings.located:
+            raise UserError(
+                f"source.path: found {settings.located[0]}, but the digits have no file; remove it"
+            )
         digits = load_digits()
         self._labels: NDArray[np.int64] = digits.target.astype(np.int64)
         self._images: NDArray[np.uint8] = np.round(digits.images * 255 / 16).astype(np.uint8)[..., None]
@@ -37,3 +45,7 @@ class Digits(Source):
     def read(self, split: Split, indices: NDArray[np.int64]) -> Iterator[Batch]:
         """See `Source.read`; the whole source is 115 kB, so it comes as one batch."""
         yield np.arange(len(indices), dtype=np.int64), self._images[indices]
+
+    def check(self) -> str:
+        """See `Source.check`."""
+        return "embedded in a pinned library"

@@ -1,0 +1,120 @@
+"""Which files a data set is read from. Imports nothing heavy: the workflow asks while it plans."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from das.errors import UserError
+from das.sources.published import PUBLISHED
+
+DATA = "data"
+"""Where published files are downloaded to, or placed by hand."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+# Kinds of which the Hugging Face hub's copy, parquet files, is read too.
+_WITH_HUB = ("cifar10", "celeba")
+
+
+def locate(kind: str, path: str | None, table: str | None = None) -> list[str]:
+    """The files that a data set is read from, whether or not they exist where `path` is None.
+
+    Args:
+        path: `source.path`: a folder, for cifar10 also the archive; None for data/ and embedded sources.
+        table: `source.table`, which kind folder knows. The images of a folder are not among the files: they
+            may be too many for that; see `fingerprint`.
+
+    Raises:
+        UserError: nothing at `path`, or not what this kind is read from.
+    """
+    if kind == "folder":
+        return _locate_folder(path, table)
+    names = [file.name for file in PUBLISHED.get(kind, ())]
+    if path is None:
+        return [f"{DATA}/{name}" for name in names]
+    if not names:
+        raise UserError(f"source.path: found {path!r}, but {kind} has no file; remove it")
+    wanted = " and ".join(names)
+    if os.path.isfile(path):
+        if len(names) > 1:
+            raise UserError(f"source.path: {path!r} is a file, expected a folder with {wanted}")
+        return [path]
+    _require_folder(path, wanted if len(names) == 1 else f"a folder with {wanted}")
+    missing = [name for name in names if not Path(path, name).is_file()]
+    if not missing:
+        return [f"{path}/{name}" for name in names]
+    if kind == "cifar10":
+        _refuse_pickles(path)
+    found = sorted(_walk(path, (".parquet",))) if kind in _WITH_HUB else []
+    if not found:
+        hub = ", or parquet files of the hub's copy" if kind in _WITH_HUB else ""
+        raise UserError(
+            f"source.path: folder {path!r} has no {', '.join(missing)}; expected are {wanted}{hub}"
+        )
+    return [f"{path}/{name}" for name in found]
+
+
+def image_files(folder: str | Path) -> list[str]:
+    """PNG, JPEG and WebP files below a folder by their suffix, hidden ones left out; sorted paths in it."""
+    return sorted(_walk(folder, IMAGE_SUFFIXES))
+
+
+def fingerprint(folder: str) -> str:
+    """Hexadecimal sha256 of the names and sizes of all images below a folder.
+
+    It changes when images come, go or grow, and not when a folder is copied, which changes all times.
+
+    Raises:
+        UserError: no such folder, or an image is a link to nothing.
+    """
+    _require_folder(folder, "a folder of images")
+    digest = hashlib.sha256()
+    for name in image_files(folder):
+        try:
+            size = os.stat(f"{folder}/{name}").st_size
+        except OSError as error:
+            raise UserError(f"{folder}/{name}: cannot be read: {error.strerror}") from error
+        digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _locate_folder(path: str | None, table: str | None) -> list[str]:
+    if path is None:
+        raise UserError("source.path: not set; kind folder needs a folder of images")
+    _require_folder(path, "a folder of images")
+    if table is None:
+        return []
+    if not Path(path, table).is_file():
+        raise UserError(f"source.table: no file {str(Path(path, table))!r}, expected a CSV in source.path")
+    return [str(Path(path, table))]
+
+
+def _require_folder(path: str, wanted: str) -> None:
+    if not os.path.exists(path):
+        raise UserError(f"source.path: no file or folder {path!r}, expected {wanted}")
+    if not os.path.isdir(path):
+        raise UserError(f"source.path: {path!r} is no folder, expected {wanted}")
+
+
+def _refuse_pickles(path: str) -> None:
+    """Name the likely mistake: the python version holds pickles, which can run code and are never read."""
+    for name in ("cifar-10-batches-py", "data_batch_1", "cifar-10-python.tar.gz"):
+        if Path(path, name).exists():
+            archive = PUBLISHED["cifar10"][0]
+            raise UserError(
+                f"source.path: {path!r} holds the python version ({name}), whose pickles are not read; "
+                f"expected is the binary version, {archive.name}, from {archive.url}"
+            )
+
+
+def _walk(folder: str | Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Paths in the folder of files with one of the suffixes, in any case; hidden ones are left out."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.lower().endswith(suffixes) and not name.startswith("."):
+                found.append(Path(parent, name).relative_to(folder).as_posix())
+    return found
