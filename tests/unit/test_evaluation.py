@@ -3,27 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMPipeline
-from test_training import IMAGES, UNET
+from test_training import IMAGES, INPUTS, SCHEDULE, SCHEDULER, model, network
 
-from das import evaluation, generation, models
-from das.diffusion import Schedule, choose_timesteps, to_model_space, to_pixels
+from das import evaluation, generation
+from das.diffusion import choose_timesteps, to_model_space, to_pixels
 from das.errors import UserError
+from das.generation import GenerationSettings
 from das.noise import image_noise
 
-SCHEDULER = models.noise_scheduler()
-SCHEDULE = Schedule.of(SCHEDULER)
 TIMESTEPS = [0, 250, 999]
 
 
 def measure(unet, indices, rows=7):
     return evaluation.denoising_errors(
-        unet, SCHEDULE, IMAGES, indices, TIMESTEPS, purpose="errors/train", seed=5, draw=1, rows=rows
+        unet, SCHEDULE, INPUTS, indices, TIMESTEPS, purpose="errors/train", seed=5, draw=1, rows=rows
     )
 
 
 def test_errors_equal_a_direct_evaluation_with_diffusers_own_forward_process():
-    unet = models.build_unet(UNET, 0).eval()
+    unet = network(0)
     expected = np.empty((4, 3))
     for row, i in enumerate(range(2, 6)):
         for column, t in enumerate(TIMESTEPS):
@@ -38,13 +36,13 @@ def test_errors_equal_a_direct_evaluation_with_diffusers_own_forward_process():
 
 @pytest.mark.parametrize("rows", [1, 4, 100])
 def test_errors_do_not_depend_on_the_batch_or_the_range(rows):
-    unet = models.build_unet(UNET, 0).eval()
+    unet = network(0)
     reference = measure(unet, range(0, 10))
     np.testing.assert_allclose(measure(unet, range(3, 8), rows), reference[3:8], rtol=1e-5)
 
 
 def test_an_error_that_is_not_finite_is_named():
-    unet = models.build_unet(UNET, 0).eval()
+    unet = network(0)
     with torch.no_grad():
         unet.conv_out.bias.fill_(torch.nan)
     with pytest.raises(UserError, match="error of image 2 at timestep 0 is not finite"):
@@ -52,10 +50,11 @@ def test_an_error_that_is_not_finite_is_named():
 
 
 def test_generated_images_do_not_depend_on_the_batch():
-    pipeline = DDPMPipeline(models.build_unet(UNET, 0).eval(), SCHEDULER)
-    pipeline.set_progress_bar_config(disable=True)
-    together = generation.generate(pipeline, range(0, 4), seed=1, steps=5)
-    alone = generation.generate(pipeline, range(2, 3), seed=1, steps=5)
+    settings = GenerationSettings(count=4, seed=1, steps=5)
+    toy = model(0)
+    toy.network.eval()
+    together = generation.generate(toy, range(0, 4), settings)
+    alone = generation.generate(toy, range(2, 3), settings)
     assert together.shape == (4, 8, 8, 1)
     assert np.abs(together[2].astype(int) - alone[0].astype(int)).max() <= 1  # rounding to whole numbers
     assert not np.array_equal(together[0], together[1])

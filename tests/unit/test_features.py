@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import torch
 from test_configuration import ROOT
-from test_training import IMAGES, UNET
+from test_training import IMAGES, SCHEDULE, network
 
-from das import models
 from das.configuration import load_yaml
-from das.diffusion import Schedule, to_model_space
+from das.diffusion import to_model_space
 from das.errors import UserError
 from das.features import FeatureSettings, project
+from das.inputs import PixelInputs
 from das.noise import image_noise
 from das.outputs import OUTPUT_FUNCTIONS
 
-SCHEDULE = Schedule.of(models.noise_scheduler())
 MANY = np.concatenate([IMAGES, IMAGES[::-1]])  # 42: more than two blocks
 
 
@@ -34,9 +33,11 @@ def settings(**changes):
 
 
 def run(state, indices, chosen=None, rows=16, unet=None):
-    unet = unet or models.build_unet(UNET, 0).eval()
+    unet = unet or network(0)
     chosen = chosen or settings()
-    dimension, blocks = project(unet, SCHEDULE, MANY, indices, chosen, split="train", rows=rows, state=state)
+    dimension, blocks = project(
+        unet, SCHEDULE, PixelInputs(MANY), indices, chosen, split="train", rows=rows, state=state
+    )
     found = np.concatenate(list(blocks))
     assert found.shape == (len(indices), dimension)
     return found
@@ -56,9 +57,9 @@ def test_features_do_not_depend_on_shards_or_batches(tmp_path):
 def test_features_equal_a_float64_loop_over_timesteps_and_draws(tmp_path):
     """The whole path, from stored pixels and keyed noise to the mean of normalised gradients."""
     chosen = settings(projection="none")
-    unet = models.build_unet(UNET, 0).eval()
+    unet = network(0)
     found = run(tmp_path, range(17, 19), chosen, unet=unet)
-    double = models.build_unet(UNET, 0).double().eval()
+    double = network(0).double()
     for row, i in enumerate(range(17, 19)):
         image, gradients = to_model_space(MANY[i : i + 1]).double(), []
         for t in (0, 333, 666):
@@ -83,16 +84,16 @@ def test_features_equal_a_float64_loop_over_timesteps_and_draws(tmp_path):
 def test_another_split_has_other_noise(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
-    unet = models.build_unet(UNET, 0).eval()
+    unet = network(0)
     train = run(tmp_path / "a", range(4), unet=unet)
     _, blocks = project(
-        unet, SCHEDULE, MANY, range(4), settings(), split="val", rows=16, state=tmp_path / "b"
+        unet, SCHEDULE, PixelInputs(MANY), range(4), settings(), split="val", rows=16, state=tmp_path / "b"
     )
     assert not np.allclose(train, np.concatenate(list(blocks)))
 
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):
-    unet = models.build_unet(UNET, 0).eval()
+    unet = network(0)
     with torch.no_grad():
         unet.conv_out.weight.fill_(torch.nan)
     with pytest.raises(UserError, match=r"train, images 16 and on: .*not finite"):

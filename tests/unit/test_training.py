@@ -7,10 +7,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from das import models, training
-from das.diffusion import Schedule, to_model_space
+from das import training
+from das.diffusion import to_model_space
 from das.errors import UserError
-from das.models import noise_scheduler
+from das.inputs import PixelInputs
+from das.models.unet import UNet
 from das.training import TrainSettings, draw_batch, train
 
 UNET = {
@@ -27,12 +28,26 @@ UNET = {
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (21, 8, 8, 1), dtype=np.uint8)
 SETTINGS = TrainSettings(4, 8, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True)
-SCHEDULE = Schedule.of(noise_scheduler())
+INPUTS, MEMBERS = PixelInputs(IMAGES), np.arange(len(IMAGES))
+
+
+def model(seed: int) -> UNet:
+    return UNet.initial({"unet": UNET}, seed)
+
+
+def network(seed: int) -> torch.nn.Module:
+    return model(seed).network.eval()
+
+
+SCHEDULER = model(0).scheduler
+SCHEDULE = model(0).schedule
 
 
 def run(state, settings=SETTINGS, **options):
-    unet = models.build_unet(UNET, 3)
-    return train(Accelerator(cpu=True), unet, SCHEDULE, IMAGES, settings, 3, state, name="toy", **options)
+    accelerator = Accelerator(cpu=True)
+    return train(
+        accelerator, network(3), SCHEDULE, INPUTS, MEMBERS, settings, 3, state, name="toy", **options
+    )
 
 
 def bits(unet):
@@ -43,8 +58,8 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     whole = bits(run(tmp_path / "whole"))
     killed_after = 5
 
-    def kill(path, unet, optimizer, step):
-        training_save(path, unet, optimizer, step)
+    def kill(path, unet, optimizer, step, scaler):
+        training_save(path, unet, optimizer, step, scaler)
         if step == killed_after:
             raise KeyboardInterrupt
 
@@ -55,7 +70,7 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.undo()
 
     drawn = []
-    monkeypatch.setattr(training, "draw_batch", lambda *a: drawn.append(a[4]) or draw_batch(*a))
+    monkeypatch.setattr(training, "draw_batch", lambda *a: drawn.append(a[5]) or draw_batch(*a))
     assert bits(run(tmp_path / "killed")) == whole
     assert drawn == list(range(killed_after, 12))
 
@@ -67,7 +82,7 @@ def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
 
 
 def test_an_epoch_shows_every_image_once_with_the_noise_of_its_timestep():
-    batches = [draw_batch(IMAGES, SETTINGS, SCHEDULE, 3, step, 0) for step in range(3)]
+    batches = [draw_batch(INPUTS, MEMBERS, SETTINGS, SCHEDULE, 3, step, 0) for step in range(3)]
     assert [len(batch.noisy) for batch in batches] == [8, 8, 5]
     seen = []
     for batch in batches:
@@ -88,8 +103,8 @@ def test_an_epoch_shows_every_image_once_with_the_noise_of_its_timestep():
 
 def test_shares_of_two_processes_make_up_the_batch():
     two = TrainSettings(4, 8, 1e-3, 1e-6, 0.95, 0.999, 0.1, 1.0, flip=True, processes=2)
-    whole = draw_batch(IMAGES, SETTINGS, SCHEDULE, 3, 2, 0)
-    shares = [draw_batch(IMAGES, two, SCHEDULE, 3, 2, rank) for rank in (0, 1)]
+    whole = draw_batch(INPUTS, MEMBERS, SETTINGS, SCHEDULE, 3, 2, 0)
+    shares = [draw_batch(INPUTS, MEMBERS, two, SCHEDULE, 3, 2, rank) for rank in (0, 1)]
     assert [len(share.noisy) for share in shares] == [3, 2]
     for share, rank in zip(shares, (0, 1), strict=True):
         torch.testing.assert_close(share.noisy, whole.noisy[rank::2], rtol=0, atol=0)

@@ -5,22 +5,27 @@ from pathlib import Path
 
 import numpy as np
 
-from das import artifacts, cli, evaluation, models, noise, resume
-from das.diffusion import Schedule, choose_timesteps
-from das.images import read_images
+from das import artifacts, cli, diffusion, evaluation, inputs, models, noise, resume
+from das.diffusion import choose_timesteps
 from das.paths import parse_model_name
+from das.precision import prepare_network
 
 
 def run(arguments):
     settings = json.loads(arguments.settings)
     device = cli.choose_device(arguments.device)
-    queries = {"val": read_images(arguments.val), "gen": read_images(arguments.gen)}
+    paths = {"val": arguments.val, "gen": arguments.gen}
+    queries = {split: inputs.read_inputs(path) for split, path in paths.items()}
     names = {name: models.weights_sha256(arguments.models / name) for name in arguments.names}
-    files = [artifacts.file_sha256(path) for path in (arguments.val, arguments.gen)]
-    key = resume.job_key(settings | {"models": names, "images": files}, code=(evaluation, noise))
+    files = [artifacts.file_sha256(path) for path in paths.values()]
+    key = resume.job_key(
+        settings | {"models": names, "images": files}, code=(evaluation, diffusion, inputs, noise)
+    )
     with resume.job_state(arguments.resume, "evaluate", key) as state:
         for name, weights in names.items():
-            pipeline = models.load_pipeline(arguments.models / name, device)
+            model = models.load(arguments.models / name, device)
+            for split, images in queries.items():
+                model.require(images, paths[split])
             subset, seed = parse_model_name(name)
             with artifacts.write(
                 arguments.output / f"{name}.h5",
@@ -32,23 +37,26 @@ def run(arguments):
                 seed=seed,
             ) as file:
                 for split, images in queries.items():
-                    file[split] = losses(pipeline, images, split, settings, arguments.rows, state / name)
+                    file[split] = losses(model, images, split, settings, arguments.rows, state / name)
 
 
-def losses(pipeline, images, split, settings, rows, state):
+def losses(model, images, split, settings, rows, state):
     """Loss of every query, mean over the timesteps: float32 [draws, Q]."""
-    schedule = Schedule.of(pipeline.scheduler)
+    device = next(model.network.parameters()).device
+    dtype = prepare_network(model.network, settings["precision"], device)
     errors = (
         evaluation.measure_errors(
-            pipeline.unet,
-            schedule,
+            model.network,
+            model.schedule,
             images,
-            choose_timesteps("uniform", settings["timesteps"], len(schedule)),
+            range(len(images)),
+            choose_timesteps("uniform", settings["timesteps"], len(model.schedule)),
             purpose=f"losses/{split}",
             seed=0,
             draw=draw,
             rows=rows,
             state=state,
+            precision=dtype,
         )
         for draw in range(settings["draws"])
     )
@@ -58,9 +66,9 @@ def losses(pipeline, images, split, settings, rows, state):
 options = cli.compute_options(cli.parser(__doc__))
 options.add_argument("--models", type=Path, required=True, help="folder of the models' folders")
 options.add_argument("--names", nargs="+", required=True, help="which models, such as subset-07_seed-1")
-options.add_argument("--val", type=Path, required=True)
+options.add_argument("--val", type=Path, required=True, help="images, or their latents")
 options.add_argument("--gen", type=Path, required=True)
-options.add_argument("--settings", required=True, help="JSON: timesteps, draws")
+options.add_argument("--settings", required=True, help="JSON: timesteps, draws, precision")
 options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
 options.add_argument("--output", type=Path, required=True, help="folder of one file per model")
 cli.main(run, options)

@@ -80,6 +80,7 @@ class Artifact:
         self.path = path
         self._file = file
         self.attributes: dict[str, Any] = dict(file.attrs)
+        self.kind: str = self.attributes["kind"]
         self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
         self.weights: str = self.attributes["weights"]
         self.dataset: str = self.attributes["dataset"]
@@ -131,8 +132,8 @@ class Artifact:
 
 
 @contextmanager
-def read(path: Path, kind: str) -> Iterator[Artifact]:
-    """Open an artifact of the given kind for reading.
+def read(path: Path, *kinds: str) -> Iterator[Artifact]:
+    """Open an artifact of one of the given kinds for reading.
 
     Raises:
         UserError: the file is missing, cut short, of another kind or of another schema.
@@ -148,8 +149,8 @@ def read(path: Path, kind: str) -> Iterator[Artifact]:
         ) from error
     with file:
         found = file.attrs.get("kind", "unknown content")
-        if found != kind:
-            raise UserError(f"{path}: holds {found}, expected {kind}")
+        if found not in kinds:
+            raise UserError(f"{path}: holds {found}, expected {' or '.join(kinds)}")
         if file.attrs.get("schema") != SCHEMA:
             raise UserError(
                 f"{path}: written with schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "

@@ -46,12 +46,30 @@ def compute_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser
 def training_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the options of scripts that train models."""
     compute_options(options)
-    options.add_argument("--images", type=Path, required=True, help="training images")
-    options.add_argument("--unet", type=Path, required=True, help="UNet configuration, JSON")
+    options.add_argument("--inputs", type=Path, required=True, help="training images, or their latents")
+    options.add_argument("--model", required=True, help="JSON: the section model of a data set")
     options.add_argument("--settings", required=True, help="JSON of das.training.TrainSettings")
     options.add_argument("--checkpoint-seconds", type=float, default=60, help="between two saved states")
     options.add_argument("--tracking", choices=["none", "tensorboard"], default="none")
     return options
+
+
+def shard_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of scripts that run a saved model on one shard of a split."""
+    compute_options(options)
+    options.add_argument("--model", type=Path, required=True, help="model folder")
+    options.add_argument("--inputs", type=Path, required=True, help="images, or their latents")
+    options.add_argument("--shard", type=int, required=True)
+    options.add_argument("--images-per-shard", type=int, required=True)
+    options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
+    options.add_argument("--output", type=Path, required=True)
+    return options
+
+
+def shard_indices(arguments: argparse.Namespace, count: int) -> range:
+    """The images of the shard, of `count` in the split, that `shard_options` read."""
+    first = arguments.shard * arguments.images_per_shard
+    return range(first, min(first + arguments.images_per_shard, count))
 
 
 def scoring_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:

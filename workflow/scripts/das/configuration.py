@@ -61,7 +61,7 @@ def validate(content: dict[str, Any], schema_path: Path, name: str) -> dict[str,
         UserError: one line with the file `name`, the key, the value found and what is allowed.
     """
     schema = load_yaml(schema_path)
-    filled = _with_defaults(content, schema)
+    filled = _with_defaults(content, schema, schema.get("$defs", {}))
     errors = sorted(_Validator(schema).iter_errors(filled), key=lambda e: list(map(str, e.path)))
     if errors:
         raise UserError(f"{name}: {_describe(errors[0])}")
@@ -78,11 +78,50 @@ def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> d
         if name in files and name in changes:
             source += f" (changed by datasets.{name})"
         datasets[name] = validate(merge(base, changes.get(name, {})), schema_path, source)
+        _check_dataset(datasets[name], source)
     return datasets
 
 
-def _with_defaults(content: Any, schema: dict[str, Any]) -> Any:
-    """Content with the schema's defaults for keys that are missing, recursively."""
+def _check_dataset(settings: dict[str, Any], name: str) -> None:
+    """What the schema cannot say: which keys go together.
+
+    Raises:
+        UserError: one line with the file `name` and the key.
+    """
+    family, source, generate = settings["model"]["family"], settings["source"], settings["generate"]
+    conditioned = {
+        "model.base": settings["model"].get("base"),
+        "model.rank": settings["model"].get("rank"),
+        "generate.prompts": generate.get("prompts"),
+        "generate.guidance": generate.get("guidance"),
+    }
+    if family == "lora":
+        for key, value in conditioned.items():
+            if value is None:
+                raise UserError(f"{name}: {key}: not set, model.family lora needs it")
+        if "captions" not in source and "table" not in source:
+            raise UserError(
+                f"{name}: source.captions: not set, model.family lora needs captions; "
+                "write a text with {label}, or name a table with a column caption"
+            )
+        made = sum(part["count"] for part in generate["prompts"])
+        if made != generate["count"]:
+            raise UserError(f"{name}: generate.count: found {generate['count']}, but the prompts make {made}")
+    else:
+        given = [key for key, value in conditioned.items() if value is not None]
+        if given or "dropout" in settings["model"]:
+            key = (given or ["model.dropout"])[0]
+            raise UserError(f"{name}: {key}: model.family {family} has no use for it, remove it")
+    if source["kind"] == "folder" and "path" not in source:
+        raise UserError(f"{name}: source.path: not set, source.kind folder needs it")
+    if source["kind"] != "folder" and "table" in source:
+        raise UserError(f"{name}: source.table: source.kind {source['kind']} has no use for it, remove it")
+
+
+def _with_defaults(content: Any, schema: dict[str, Any], shared: dict[str, Any]) -> Any:
+    """Content with the schema's defaults for keys that are missing, recursively; `shared` are its $defs."""
+    if "$ref" in schema:
+        schema = shared[schema["$ref"].removeprefix("#/$defs/")]
     if not isinstance(content, dict):
         return content
     filled = dict(content)
@@ -90,11 +129,11 @@ def _with_defaults(content: Any, schema: dict[str, Any]) -> Any:
         if key not in filled and "default" in part:
             filled[key] = copy.deepcopy(part["default"])
         if key in filled:
-            filled[key] = _with_defaults(filled[key], part)
+            filled[key] = _with_defaults(filled[key], part, shared)
     others = schema.get("additionalProperties")
     if isinstance(others, dict):
         named = schema.get("properties", {})
-        filled |= {k: _with_defaults(v, others) for k, v in filled.items() if k not in named}
+        filled |= {k: _with_defaults(v, others, shared) for k, v in filled.items() if k not in named}
     return filled
 
 

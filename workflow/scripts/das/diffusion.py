@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from das.errors import UserError
 from das.noise import image_noise
@@ -57,6 +57,28 @@ def choose_timesteps(strategy: TimestepStrategy, count: int, steps: int = 1000) 
     if strategy == "cumulative":
         return list(range(count))
     return [i * steps // count for i in range(count)]
+
+
+def predict_noise(
+    network: nn.Module,
+    noisy: Tensor,
+    timesteps: Tensor,
+    condition: Tensor | None,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """eps_theta(x_t, t), or eps_theta(x_t, t, condition), for rows [R, C, H, W]; the same shape.
+
+    Args:
+        network: a UNet of diffusers, or any module of the same call.
+        condition: embedded captions [R, L, D], None for an unconditional model.
+        precision: of matrix products; others than float32 by autocast.
+    """
+    more = () if condition is None else (condition,)
+    if precision == torch.float32:
+        prediction: Tensor = network(noisy, timesteps, *more).sample
+        return prediction
+    with torch.autocast(noisy.device.type, dtype=precision):
+        return network(noisy, timesteps, *more).sample.float()
 
 
 def to_model_space(images: NDArray[np.uint8]) -> Tensor:

@@ -1,6 +1,6 @@
 """The denoising error of a model on images, which is both DAS's residual and what LDS predicts.
 
-error[i, t] = mean over pixels of (eps_theta(x_t, t) - eps)^2,  averaged over the noise draws.
+error[i, t] = mean over pixels, or latents, of (eps_theta(x_t, t) - eps)^2,  averaged over the noise draws.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from das.cli import progress
-from das.diffusion import Schedule, noise_rows, to_model_space
+from das.diffusion import Schedule, noise_rows, predict_noise
 from das.errors import UserError
+from das.inputs import Inputs
 from das.noise import BLOCK
 from das.resume import compute_blocks, image_blocks
 
@@ -23,7 +24,8 @@ from das.resume import compute_blocks, image_blocks
 def measure_errors(
     unet: nn.Module,
     schedule: Schedule,
-    images: NDArray[np.uint8],
+    inputs: Inputs,
+    indices: range,
     timesteps: Sequence[int],
     *,
     purpose: str,
@@ -31,16 +33,25 @@ def measure_errors(
     draw: int,
     rows: int,
     state: Path,
+    precision: torch.dtype = torch.float32,
 ) -> NDArray[np.float32]:
-    """`denoising_errors` of a whole split, float32 [N, T], continuing from the blocks in `state`."""
+    """`denoising_errors` of many images, float32 [n, T], continuing from the blocks in `state`."""
     name = f"{purpose.replace('/', '-')}-{draw}"
-    blocks = progress(image_blocks(0, len(images), BLOCK), name)
     parts = compute_blocks(
         state,
         name,
-        blocks,
+        progress(image_blocks(indices.start, indices.stop, BLOCK), name),
         lambda block: denoising_errors(
-            unet, schedule, images, block, timesteps, purpose=purpose, seed=seed, draw=draw, rows=rows
+            unet,
+            schedule,
+            inputs,
+            block,
+            timesteps,
+            purpose=purpose,
+            seed=seed,
+            draw=draw,
+            rows=rows,
+            precision=precision,
         ),
     )
     return np.concatenate(list(parts))
@@ -50,7 +61,7 @@ def measure_errors(
 def denoising_errors(
     unet: nn.Module,
     schedule: Schedule,
-    images: NDArray[np.uint8],
+    inputs: Inputs,
     indices: range,
     timesteps: Sequence[int],
     *,
@@ -58,14 +69,16 @@ def denoising_errors(
     seed: int,
     draw: int,
     rows: int,
+    precision: torch.dtype = torch.float32,
 ) -> NDArray[np.float32]:
     """Error of every (image, timestep) pair for one noise draw.
 
     Args:
-        images: the whole split, uint8 [N, H, W, C].
+        inputs: the whole split.
         indices: which consecutive images of it to measure.
         purpose: names the noise, see `das.noise.image_noise`.
         rows: about how many (image, timestep) pairs to run at once; changes rounding only.
+        precision: of matrix products; the error itself is a float32 mean.
 
     Returns:
         float32 [len(indices), T].
@@ -74,15 +87,17 @@ def denoising_errors(
         UserError: an error is not finite; names image and timestep.
     """
     device = next(unet.parameters()).device
-    clean = to_model_space(images[indices.start : indices.stop]).to(device)
+    clean, condition = inputs.clean(indices).to(device), inputs.condition(indices)
+    condition = None if condition is None else condition.to(device)
     errors = np.empty((len(indices), len(timesteps)), dtype=np.float32)
     per_pass = max(1, rows // len(indices))
     for start in range(0, len(timesteps), per_pass):
         chosen = timesteps[start : start + per_pass]
-        noise = noise_rows(purpose, seed, chosen, draw, indices, tuple(clean.shape[1:])).to(device)
+        noise = noise_rows(purpose, seed, chosen, draw, indices, inputs.shape).to(device)
         row_timesteps = torch.tensor(chosen, device=device).repeat(len(indices))
         noisy = schedule.add_noise(clean.repeat_interleave(len(chosen), dim=0), noise, row_timesteps)
-        prediction = unet(noisy, row_timesteps).sample
+        captions = None if condition is None else condition.repeat_interleave(len(chosen), dim=0)
+        prediction = predict_noise(unet, noisy, row_timesteps, captions, precision)
         squared = (prediction - noise).square().flatten(1).mean(1)
         errors[:, start : start + per_pass] = squared.reshape(len(indices), len(chosen)).cpu().numpy()
     if not np.isfinite(errors).all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from das.cli import progress
-from das.diffusion import Schedule, TimestepStrategy, choose_timesteps, noise_rows, to_model_space
+from das.diffusion import Schedule, TimestepStrategy, choose_timesteps, noise_rows
 from das.errors import UserError
 from das.gradients import ImageGradients
+from das.inputs import Inputs
 from das.memory import require_memory
+from das.precision import prepare_network
 from das.projection import make_projection, projection_dimension
 from das.resume import compute_blocks, image_blocks
 
@@ -36,12 +38,13 @@ class FeatureSettings:
     projection: str
     dimension: int
     projection_seed: int
+    precision: dict[str, str] = field(default_factory=dict)
 
 
 def project(
     unet: nn.Module,
     schedule: Schedule,
-    images: NDArray[np.uint8],
+    inputs: Inputs,
     indices: range,
     settings: FeatureSettings,
     *,
@@ -52,7 +55,7 @@ def project(
     """Features of some images of a split.
 
     Args:
-        images: the whole split, uint8 [N, H, W, C].
+        inputs: the whole split.
         indices: which consecutive images of it.
         split: names the noise, so that no two splits share it.
         rows: how many (image, timestep) pairs to run at once; changes rounding only.
@@ -65,7 +68,7 @@ def project(
         UserError: the features do not fit into memory, or a gradient is not finite.
     """
     device = next(unet.parameters()).device
-    shapes = {name: tuple(parameter.shape) for name, parameter in unet.named_parameters()}
+    shapes = {name: tuple(p.shape) for name, p in unet.named_parameters() if p.requires_grad}
     dimension = projection_dimension(settings.projection, settings.dimension, shapes)
     name = "projection none" if settings.projection == "none" else f"dimension {settings.dimension}"
     require_memory(
@@ -76,20 +79,19 @@ def project(
     projection = make_projection(
         settings.projection, settings.dimension, settings.projection_seed, shapes, device
     )
-    gradients = ImageGradients(
-        unet, schedule, output=settings.output, normalise=settings.normalise, projection=projection
-    )
+    precision = prepare_network(unet, settings.precision, device)
+    gradients = ImageGradients(unet, schedule, settings.output, settings.normalise, projection, precision)
     timesteps = choose_timesteps(settings.strategy, settings.timesteps, len(schedule))
 
     def features(block: range) -> NDArray[np.float32]:
-        clean = to_model_space(images[block.start : block.stop]).to(device)
+        clean, condition = inputs.clean(block).to(device), inputs.condition(block)
         total = torch.zeros(len(block), dimension, device=device)
         for draw in range(settings.draws):
             noise = noise_rows(
                 f"gradients/{split}", settings.seed, timesteps, draw, block, tuple(clean.shape[1:])
             )
             try:
-                total += gradients.features(clean, timesteps, noise.to(device), rows)
+                total += gradients.features(clean, timesteps, noise.to(device), rows, condition)
             except UserError as error:  # it counts images from the start of the block
                 raise UserError(f"{split}, images {block.start} and on: {error}") from error
         return (total / settings.draws).cpu().numpy()

@@ -147,9 +147,15 @@ class ImageGradients(FeatureExtractor):
     """
 
     def __init__(
-        self, unet: nn.Module, schedule: Schedule, output: str, normalise: bool, projection: Projection
+        self,
+        unet: nn.Module,
+        schedule: Schedule,
+        output: str,
+        normalise: bool,
+        projection: Projection,
+        precision: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(unet, schedule, output, normalise, projection)
+        super().__init__(unet, schedule, output, normalise, projection, precision)
         self._layers = {name: layer for name, layer in unet.named_modules() if self._covers(name, layer)}
         own = (p for layer in self._layers.values() for p in layer.parameters(recurse=False))
         covered = sum(p.numel() for p in own if p.requires_grad)
@@ -199,7 +205,7 @@ class ImageGradients(FeatureExtractor):
         self._norms.start(len(rows.noised))
         self._waiting.clear()
         self._done.clear()
-        rows.output(self.unet, self.function).sum().backward()
+        self._output(rows).sum().backward()
         for name in self._layers:
             if name not in self._done:
                 reason = "no gradient reached it" if name in self._waiting else "the model never called it"
@@ -236,6 +242,7 @@ class ImageGradients(FeatureExtractor):
 
     def _consume(self, name: str, layer: nn.Module, x: Tensor, dy: Tensor) -> None:
         """Form and project the gradients of one layer, a few rows at a time."""
+        x = x if x.dtype == dy.dtype or not x.is_floating_point() else x.to(dy.dtype)  # as autocast did
         row_gradients = LAYERS[_layer_kind(layer) or nn.Module]
         prefix = f"{name}." if name else ""
         budget = CPU_BYTES if dy.device.type == "cpu" else GPU_BYTES

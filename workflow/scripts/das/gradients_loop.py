@@ -9,14 +9,14 @@ different timesteps differ in size by orders of magnitude.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from das.diffusion import Schedule
+from das.diffusion import Schedule, predict_noise
 from das.errors import UserError
 from das.outputs import loss_weights, output_function
 from das.projection import Projection, canonical_order
@@ -24,37 +24,50 @@ from das.projection import Projection, canonical_order
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of rows: noised images and noise [R, C, H, W], timesteps [R] and weights of the loss [R]."""
+    """A batch of rows: noised images and noise [R, C, H, W], timesteps [R] and weights of the loss [R].
+
+    `condition` holds embedded captions [R, L, D], or None.
+    """
 
     noised: Tensor
     noise: Tensor
     timesteps: Tensor
     weights: Tensor
+    condition: Tensor | None
 
-    def output(self, unet: nn.Module, function: Callable[..., Tensor]) -> Tensor:
-        """The output function of each row's own prediction, [R]."""
-        return function(unet(self.noised, self.timesteps).sample, self.noise, self.weights)
+    def one(self, row: int) -> Rows:
+        """A single row."""
+        parts = (None if part is None else part[row : row + 1] for part in vars(self).values())
+        return Rows(*parts)  # type: ignore[arg-type]
 
 
 class FeatureExtractor(ABC):
     """Per-image features of a model; subclasses differ in how they obtain the gradients of rows.
 
     Args:
-        unet: any module whose `unet(x, t).sample` predicts the noise. Its parameters that require a gradient
-            are the ones covered, and they must be the ones that the projection was made for.
+        unet: any module that predicts the noise, see `das.diffusion.predict_noise`. Its parameters that
+            require a gradient are the ones covered, and they must be those that the projection was made for.
         schedule: the forward process of the model.
         output: a name in `das.outputs.OUTPUT_FUNCTIONS`.
         normalise: divide each row's gradient by its exact l2 norm before averaging over timesteps.
         projection: on the device of the model.
+        precision: of matrix products; gradients are summed and projected in float32.
 
     Raises:
         UserError: the output function is unknown, or the covered parameters are not the projection's.
     """
 
     def __init__(
-        self, unet: nn.Module, schedule: Schedule, output: str, normalise: bool, projection: Projection
+        self,
+        unet: nn.Module,
+        schedule: Schedule,
+        output: str,
+        normalise: bool,
+        projection: Projection,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         self.unet = unet
+        self.precision = precision
         self.schedule = schedule
         self.function = output_function(output)
         self.normalise = normalise
@@ -69,15 +82,21 @@ class FeatureExtractor(ABC):
             )
 
     def features(
-        self, images: Tensor, timesteps: Sequence[int], noise: Tensor, rows_per_batch: int
+        self,
+        images: Tensor,
+        timesteps: Sequence[int],
+        noise: Tensor,
+        rows_per_batch: int,
+        condition: Tensor | None = None,
     ) -> Tensor:
         """Features of images.
 
         Args:
-            images: [n, C, H, W] in [-1, 1].
+            images: [n, C, H, W], pixels in [-1, 1] or latents.
             timesteps: the T timesteps to average over.
             noise: [n * T, C, H, W], image-major: that of image 0 at every timestep first.
             rows_per_batch: how many rows go through the model at once; it moves results by rounding only.
+            condition: embedded captions of the images [n, L, D], for a conditional model.
 
         Returns:
             float32 [n, k] on the device of the projection.
@@ -91,24 +110,30 @@ class FeatureExtractor(ABC):
         device = self.projection.device
         steps = torch.as_tensor(list(timesteps), device=device)
         images = images.to(device)
+        condition = None if condition is None else condition.to(device)
         features = torch.zeros(count, self.projection.dimension, device=device)
         with self._prepared():
             for start in range(0, count * per_image, rows_per_batch):
                 index = torch.arange(start, min(start + rows_per_batch, count * per_image), device=device)
                 image, timestep = index // per_image, steps[index % per_image]
-                projected = self._checked(
-                    self._rows(images[image], noise[index.cpu()], timestep), index, steps
-                )
+                caption = None if condition is None else condition[image]
+                rows = self._rows(images[image], noise[index.cpu()], timestep, caption)
+                projected = self._checked(rows, index, steps)
                 # A product, because index_add_ has no fixed order of summation on a GPU.
                 first, last = int(image[0]), int(image[-1])
                 mean = (image == torch.arange(first, last + 1, device=device)[:, None]).float() / per_image
                 features[first : last + 1] += mean @ projected
         return features
 
-    def _rows(self, images: Tensor, noise: Tensor, timesteps: Tensor) -> Rows:
+    def _rows(self, images: Tensor, noise: Tensor, timesteps: Tensor, condition: Tensor | None) -> Rows:
         noise = noise.to(images.device)
         noised = self.schedule.add_noise(images, noise, timesteps)
-        return Rows(noised, noise, timesteps, loss_weights(self.schedule, timesteps))
+        return Rows(noised, noise, timesteps, loss_weights(self.schedule, timesteps), condition)
+
+    def _output(self, rows: Rows) -> Tensor:
+        """The output function of each row's own prediction, [R]."""
+        prediction = predict_noise(self.unet, rows.noised, rows.timesteps, rows.condition, self.precision)
+        return self.function(prediction, rows.noise, rows.weights)
 
     def _checked(self, rows: Rows, index: Tensor, steps: Tensor) -> Tensor:
         """Projected gradients of rows, normalised if asked for, refused at the first bad row."""
@@ -148,9 +173,8 @@ class LoopGradients(FeatureExtractor):
         accumulator = self.projection.accumulator(len(rows.noised))
         squared = torch.zeros(len(rows.noised), dtype=torch.float64, device=accumulator.device)
         for row in range(len(rows.noised)):
-            alone = Rows(*(part[row : row + 1] for part in vars(rows).values()))
             gradients = torch.autograd.grad(
-                alone.output(self.unet, self.function).sum(),
+                self._output(rows.one(row)).sum(),
                 list(self.parameters.values()),
                 allow_unused=True,
             )

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das import artifacts
+from das.clean import LATENTS, PIXELS, clean_shape, read_clean
 from das.errors import UserError
 from das.kernel import Damping, Floats, Kernel, build_kernel
 from das.methods import Block, Method
@@ -218,12 +219,12 @@ class Scorer:
 
     def _open_images(self, sources: Sources) -> None:
         train, query = _given(sources.train_images, "images"), _given(sources.query_images, "query images")
-        with artifacts.read(train, "images") as artifact:
+        with artifacts.read(train, PIXELS, LATENTS) as artifact:
             self.require_same_dataset(artifact)
-            n, *shape = artifact.shape("images")
-        with artifacts.read(query, "images") as artifact:
+            n, *shape = clean_shape(artifact)
+        with artifacts.read(query, PIXELS, LATENTS) as artifact:
             self.require_same_dataset(artifact)
-            queries, *query_shape = artifact.shape("images")
+            queries, *query_shape = clean_shape(artifact)
         if query_shape != shape:
             raise UserError(f"{query}: images have shape {query_shape}, but those of {train} have {shape}")
         self._require_count(train, n, self.n or n)
@@ -273,7 +274,6 @@ def _given(path: Path | None, what: str) -> Path:
 
 
 def _read_pixels(path: Path, rows: range) -> NDArray[np.float32]:
-    """Pixels [len(rows), d] in [-1, 1]; float32 holds them, and queries are kept whole."""
-    with artifacts.read(path, "images") as artifact:
-        images = artifact.read("images", (None, None, None, None), np.uint8, slice(rows.start, rows.stop))
-    return images.reshape(len(rows), -1).astype(np.float32) / 127.5 - 1
+    """Pixels in [-1, 1], or latents, [len(rows), d]; float32 holds them, and queries are kept whole."""
+    with artifacts.read(path, PIXELS, LATENTS) as artifact:
+        return read_clean(artifact, rows)

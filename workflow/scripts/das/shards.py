@@ -1,4 +1,4 @@
-"""Reading per-image features, float32 [n, k] in HDF5 shards, as if they were one array."""
+"""HDF5 shards of per-image results: features float32 [n, k], read as if they were one array, and errors."""
 
 from __future__ import annotations
 
@@ -118,3 +118,31 @@ class _Shard:
 def _require_same(first: artifacts.Artifact, other: artifacts.Artifact) -> None:
     for name in AGREE:
         artifacts.require_same(name, first, other)
+
+
+def join_errors(paths: Sequence[Path], output: Path) -> None:
+    """Put shards of training errors together: `error` float32 [N, T] and `timesteps` of all images.
+
+    Raises:
+        UserError: shards are of different models or settings, or leave a gap.
+    """
+    opened = []
+    for path in paths:
+        with artifacts.read(path, "errors") as artifact:
+            opened.append((int(artifact.attributes["first"]), artifact.shape("error"), artifact))
+    opened.sort(key=lambda shard: shard[0])
+    first = opened[0][2]
+    total, width = 0, opened[0][1][1]
+    for start, shape, artifact in opened:
+        for name in ("dataset", "weights", "settings"):
+            artifacts.require_same(name, first, artifact)
+        if start != total:
+            raise UserError(f"{artifact.path}: starts at image {start}, expected {total}; a shard is missing")
+        total += shape[0]
+    with artifacts.write(output, "errors", first.dataset, first.settings, first.weights) as file:
+        joined = file.create_dataset("error", (total, width), np.float32)
+        for start, shape, shard in opened:
+            with artifacts.read(shard.path, "errors") as artifact:
+                joined[start : start + shape[0]] = artifact.read("error", shape, np.float32)
+                timesteps = artifact.read("timesteps", (width,), np.int64)
+        file["timesteps"] = timesteps

@@ -22,12 +22,12 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from das import diffusion, models, noise, training
+from das import diffusion, inputs, models, noise, training
+from das.artifacts import file_sha256
 from das.cli import choose_device
-from das.diffusion import Schedule
 from das.errors import UserError
-from das.images import read_images
-from das.models import build_unet, load_unet_config, noise_scheduler, save_pipeline
+from das.inputs import Inputs, read_inputs
+from das.precision import choose_precision, prepare_network
 from das.resume import job_key, job_state
 from das.training import TrainSettings, check_shares, train
 
@@ -65,9 +65,9 @@ def start_processes(count: int) -> bool:
 
 
 def train_models(
-    images: NDArray[np.uint8],
+    images: Inputs,
     trainings: Sequence[Training],
-    unet_config: dict[str, Any],
+    model: dict[str, Any],
     settings: TrainSettings,
     provenance: dict[str, Any],
     *,
@@ -76,36 +76,46 @@ def train_models(
     checkpoint_seconds: float,
     tracking: str,
 ) -> None:
-    """Train models on images [N, H, W, C] and save each as a pipeline folder.
+    """Train models and save each.
 
     Args:
-        provenance: what is stored beside each model, with its seed and the settings added.
+        images: what all of them are trained on, or on a part of.
+        model: what the family's `resolve` returned.
+        provenance: what is stored beside each model, with its seed and the settings added; it has to tell
+            the images from others.
         resume: folder for unfinished work; a job that was killed continues there.
 
     Raises:
         UserError: see `das.training.train`.
     """
     tracker = "tensorboard" if tracking == "tensorboard" else None
+    chosen_device = choose_device(device)
+    precision = choose_precision(settings.precision, chosen_device)
     accelerator = Accelerator(
-        cpu=choose_device(device).type == "cpu", log_with=tracker, project_dir="logs/tensorboard"
+        cpu=chosen_device.type == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        log_with=tracker,
+        project_dir="logs/tensorboard",
     )
     if tracker:
         accelerator.init_trackers("-".join([provenance["dataset"], trainings[0].name]))
-    recipe = {"train": dataclasses.asdict(settings), "unet": unet_config, **provenance}
-    inputs = {
-        "images": hashlib.sha256(images.tobytes()).hexdigest(),
-        "trainings": [(t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest()) for t in trainings],
-    }
-    key = job_key(recipe | inputs, code=(training, models, noise, diffusion))
+    family = models.family(model["family"])
+    recipe = {"train": dataclasses.asdict(settings), "model": model, "precision": precision, **provenance}
+    members = [(t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest()) for t in trainings]
+    code = (training, models.base, sys.modules[family.__module__], inputs, noise, diffusion)
+    key = job_key(recipe | {"trainings": members}, code)
     state = resume / f"train-{key}"
     with job_state(resume, "train", key) if accelerator.is_main_process else nullcontext():
         accelerator.wait_for_everyone()
         for job in trainings:
-            unet = train(
+            started = family.initial(model, job.seed)
+            prepare_network(started.network, settings.precision, chosen_device)
+            started.network = train(
                 accelerator,
-                build_unet(unet_config, job.seed),
-                Schedule.of(noise_scheduler()),
-                images[job.members],
+                started.network,
+                started.schedule,
+                images,
+                job.members,
                 settings,
                 job.seed,
                 state / f"{job.name}.safetensors",
@@ -113,7 +123,7 @@ def train_models(
                 checkpoint_seconds=checkpoint_seconds,
             )
             if accelerator.is_main_process:
-                save_pipeline(job.folder, unet, recipe | {"seed": job.seed})
+                started.save(job.folder, recipe | {"seed": job.seed})
         accelerator.wait_for_everyone()
     accelerator.end_training()
 
@@ -125,8 +135,9 @@ def run(arguments: argparse.Namespace, choose: Callable[[int], list[Training]]) 
         choose: the trainings, given the number of training images.
     """
     settings = TrainSettings(**json.loads(arguments.settings))
-    images = read_images(arguments.images)
-    unet_config = load_unet_config(arguments.unet, images.shape[1:])
+    images = read_inputs(arguments.inputs)
+    model = json.loads(arguments.model)
+    model = models.family(model["family"]).resolve(model, images)
     trainings = choose(len(images))
     for job in trainings:
         check_shares(len(job.members), settings)
@@ -135,9 +146,9 @@ def run(arguments: argparse.Namespace, choose: Callable[[int], list[Training]]) 
     train_models(
         images,
         trainings,
-        unet_config,
+        model,
         settings,
-        {"dataset": arguments.dataset},
+        {"dataset": arguments.dataset, "inputs": file_sha256(arguments.inputs)},
         device=arguments.device,
         resume=arguments.resume,
         checkpoint_seconds=arguments.checkpoint_seconds,

@@ -1,16 +1,18 @@
 """Training by the published recipe, resumable to the bit.
 
 Everything random is a function of (seed, epoch) or (seed, step): the order of the images, timesteps,
-noise and flips of the whole batch, of which every process takes its share; dropout also of the process.
+noise, flips, latents and dropped captions of the whole batch, of which every process takes its share; dropout
+also of the process.
 So a training state is only the weights, the optimizer's moments and the step, and a run that was killed
 ends, on a CPU, with the same bits as one that was not.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,13 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from das.artifacts import replacing
 from das.cli import progress
-from das.diffusion import Schedule, to_model_space
+from das.diffusion import Schedule, predict_noise
 from das.errors import UserError
+from das.inputs import Inputs
 from das.noise import generator
 
 
@@ -34,7 +38,8 @@ class TrainSettings:
     """The recipe. Published values: D-TRAK (arXiv 2311.00500), whose benchmark DAS uses.
 
     `batch_size` is the size over all `processes` together. `warmup` is the fraction of all steps in which
-    the learning rate rises, before it falls along a half cosine.
+    the learning rate rises, before it falls along a half cosine. `caption_dropout` is the share of captions
+    that a step replaces by the empty one. `precision` names the number format for each kind of device.
     """
 
     epochs: int
@@ -46,24 +51,28 @@ class TrainSettings:
     warmup: float
     max_grad_norm: float
     flip: bool
+    caption_dropout: float = 0.0
+    precision: dict[str, str] = field(default_factory=dict)
     processes: int = 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's share of a step: rows of x_t, timesteps, noise, and the size of the whole batch."""
+    """One process's share of a step: rows of x_t, timesteps, noise, captions, and the whole batch's size."""
 
     noisy: Tensor
     timesteps: Tensor
     noise: Tensor
+    condition: Tensor | None
     whole: int
 
 
 def train(
     accelerator: Accelerator,
-    unet: nn.Module,
+    network: nn.Module,
     schedule: Schedule,
-    images: NDArray[np.uint8],
+    inputs: Inputs,
+    members: NDArray[np.int64],
     settings: TrainSettings,
     seed: int,
     state: Path,
@@ -71,9 +80,10 @@ def train(
     name: str,
     checkpoint_seconds: float = 60,
 ) -> nn.Module:
-    """Train `unet` on images [N, H, W, C] and return it.
+    """Train the parameters of `network` that require a gradient, and return it.
 
     Args:
+        members: which of the inputs to train on, int64 [n].
         state: a safetensors file that holds unfinished work; continued from when it exists, and left in
             place at the end, where it holds the finished training.
         name: what the progress bar and the tracker call this training.
@@ -85,26 +95,25 @@ def train(
         raise UserError(
             f"train.processes: {settings.processes} asked for, but {accelerator.num_processes} came up"
         )
-    steps_per_epoch = math.ceil(len(images) / settings.batch_size)
-    total = settings.epochs * steps_per_epoch
+    total = settings.epochs * math.ceil(len(members) / settings.batch_size)
 
-    unet.train()
+    network.train()
     optimizer = torch.optim.AdamW(
-        unet.parameters(),
+        [p for p in network.parameters() if p.requires_grad],
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    first = load_state(state, unet, optimizer) if state.exists() else 0
+    first = load_state(state, network, optimizer, accelerator.scaler) if state.exists() else 0
     warmup_steps = round(settings.warmup * total)
     lr_factor = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total).lr_lambdas[0]
-    model, optimizer = accelerator.prepare(unet, optimizer)
+    model, optimizer = accelerator.prepare(network, optimizer)
 
     saved_at = time.monotonic()
     bar = progress(None, name, total=total, initial=first)
     for step in range(first, total):
-        batch = draw_batch(images, settings, schedule, seed, step, accelerator.process_index)
+        batch = draw_batch(inputs, members, settings, schedule, seed, step, accelerator.process_index)
         batch_loss = _loss(model, batch, accelerator, seed, step)
         if not math.isfinite(batch_loss.item()):
             raise UserError(
@@ -123,60 +132,83 @@ def train(
         )
         due = time.monotonic() - saved_at >= checkpoint_seconds or step + 1 == total
         if due and accelerator.is_main_process:
-            save_state(state, unet, optimizer, step + 1)
+            save_state(state, network, optimizer, step + 1, accelerator.scaler)
             saved_at = time.monotonic()
     bar.close()
     accelerator.wait_for_everyone()
+    trained = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     accelerator.free_memory()
-    return unet.eval()
+    return trained.eval()
 
 
 def draw_batch(
-    images: NDArray[np.uint8], settings: TrainSettings, schedule: Schedule, seed: int, step: int, rank: int
+    inputs: Inputs,
+    members: NDArray[np.int64],
+    settings: TrainSettings,
+    schedule: Schedule,
+    seed: int,
+    step: int,
+    rank: int,
 ) -> Batch:
     """The share of process `rank` in the batch of a step; together the shares are the same for any number."""
-    steps_per_epoch = math.ceil(len(images) / settings.batch_size)
+    steps_per_epoch = math.ceil(len(members) / settings.batch_size)
     epoch, position = divmod(step, steps_per_epoch)
-    order = generator("order", seed, epoch).permutation(len(images))
-    chosen = order[position * settings.batch_size : (position + 1) * settings.batch_size]
+    order = generator("order", seed, epoch).permutation(len(members))
+    chosen = members[order[position * settings.batch_size : (position + 1) * settings.batch_size]]
 
-    clean = to_model_space(images[chosen])
     random = generator("step", seed, step)
     timesteps = torch.from_numpy(random.integers(0, len(schedule), len(chosen)))
-    noise = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
-    if settings.flip:
-        flipped = torch.from_numpy(random.random(len(chosen)) < 0.5)
-        clean[flipped] = clean[flipped].flip(-1)
-    share = slice(rank, None, settings.processes)
+    noise = torch.from_numpy(random.standard_normal((len(chosen), *inputs.shape), dtype=np.float32))
+    clean = inputs.sample(chosen, settings.flip, random)
+    condition = inputs.condition(chosen, random.random(len(chosen)) < settings.caption_dropout)
     noisy = schedule.add_noise(clean, noise, timesteps)
-    return Batch(noisy[share], timesteps[share], noise[share], len(chosen))
+    share = slice(rank, None, settings.processes)
+    return Batch(
+        noisy[share],
+        timesteps[share],
+        noise[share],
+        None if condition is None else condition[share],
+        len(chosen),
+    )
 
 
-def save_state(path: Path, unet: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Save weights, AdamW moments and the number of finished steps as one safetensors file."""
-    tensors = {f"weights/{name}": tensor for name, tensor in unet.state_dict().items()}
+def save_state(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    scaler: GradScaler | None = None,
+) -> None:
+    """Save trained weights, AdamW moments and the number of finished steps as one safetensors file."""
+    tensors = {f"weights/{name}": p.data for name, p in network.named_parameters() if p.requires_grad}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"moments/{index}/{name}": tensor for name, tensor in moments.items()}
+    scale = {} if scaler is None else {"scaler": json.dumps(scaler.state_dict())}
     with replacing(path) as beside:
-        save_file(tensors, beside, metadata={"finished_steps": str(step)})
+        save_file(tensors, beside, metadata={"finished_steps": str(step), **scale})
 
 
-def load_state(path: Path, unet: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def load_state(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, scaler: GradScaler | None = None
+) -> int:
     """Load what `save_state` saved and return the number of finished steps."""
     moments: dict[int, dict[str, Tensor]] = {}
-    weights: dict[str, Tensor] = {}
-    with safe_open(path, "pt") as file:
-        step = int(file.metadata()["finished_steps"])
+    weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    with safe_open(path, "pt") as file, torch.no_grad():
+        metadata = file.metadata()
         for key in file.keys():  # noqa: SIM118 -- safe_open is not a mapping
             kind, name = key.split("/", 1)
             if kind == "weights":
-                weights[name] = file.get_tensor(key)
+                weights.pop(name).copy_(file.get_tensor(key))
             else:
                 index, name = name.split("/")
                 moments.setdefault(int(index), {})[name] = file.get_tensor(key)
-    unet.load_state_dict(weights)
+    if weights:
+        raise ValueError(f"{path}: holds no weights of {', '.join(weights)}")
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step
+    if scaler is not None:
+        scaler.load_state_dict(json.loads(metadata["scaler"]))
+    return int(metadata["finished_steps"])
 
 
 def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, step: int) -> Tensor:
@@ -184,7 +216,8 @@ def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, s
     torch.manual_seed(int(generator("dropout", seed, step, accelerator.process_index).integers(2**63)))
     device = accelerator.device
     noise = batch.noise.to(device)
-    prediction = model(batch.noisy.to(device), batch.timesteps.to(device)).sample
+    condition = None if batch.condition is None else batch.condition.to(device)
+    prediction = predict_noise(model, batch.noisy.to(device), batch.timesteps.to(device), condition)
     return (prediction - noise).square().sum() / (batch.whole * noise[0].numel())
 
 

@@ -38,9 +38,9 @@ class Block:
     residual: Floats = field(default_factory=_absent)
     """errors: r_i, [n]."""
     query_pixels: Floats = field(default_factory=_absent)
-    """images: pixels in [-1, 1], [Q, d]."""
+    """images: pixels in [-1, 1], or latents of a latent model, [Q, d]."""
     train_pixels: Floats = field(default_factory=_absent)
-    """images: pixels in [-1, 1], [n, d]."""
+    """images: likewise, [n, d]."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Similarity of pixels: baselines that know nothing of the model (arXiv 2311.00500)."""
+"""Similarity of pixels: baselines that know nothing of the model (arXiv 2311.00500).
+
+For a latent model, latents stand in the place of pixels, as published.
+"""
 
 from __future__ import annotations
 

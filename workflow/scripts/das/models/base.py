@@ -1,0 +1,108 @@
+"""What a family of diffusion models is: everything that its module has to provide."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from diffusers.utils.logging import disable_progress_bar
+from numpy.typing import NDArray
+from torch import nn
+
+from das import __version__
+from das.diffusion import Schedule
+from das.errors import UserError
+from das.inputs import Inputs
+from das.paths import MODEL_FILES
+
+disable_progress_bar()
+
+
+class Model(ABC):
+    """A diffusion model in memory.
+
+    Attributes:
+        network: predicts the noise, see `das.diffusion.predict_noise`. The parameters that are trained, and
+            of which gradients are taken, require a gradient; frozen ones do not.
+        scheduler: the noise schedule that it was trained with.
+    """
+
+    family: ClassVar[str]
+
+    def __init__(self, network: nn.Module, scheduler: DDPMScheduler) -> None:
+        self.network = network
+        self.scheduler = scheduler
+
+    @property
+    def schedule(self) -> Schedule:
+        """The forward process."""
+        return Schedule.of(self.scheduler)
+
+    @classmethod
+    @abstractmethod
+    def resolve(cls, settings: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
+        """The section `model` of a data set with the content of files in place of their names.
+
+        What it returns decides, with a seed, what `initial` makes.
+
+        Raises:
+            UserError: a file is missing or broken, or the model does not fit the inputs.
+        """
+
+    @classmethod
+    @abstractmethod
+    def initial(cls, resolved: dict[str, Any], seed: int) -> Model:
+        """The model before training, which depends on what `resolve` returned and the seed alone."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, device: torch.device) -> Model:
+        """Load what `save` saved, in evaluation mode.
+
+        Raises:
+            UserError: a file cannot be read, or the files do not belong together.
+        """
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write the family's files in diffusers' format into a new folder."""
+
+    @abstractmethod
+    def require(self, inputs: Inputs, path: Path) -> None:
+        """Refuse inputs, read from `path`, that are not of the space in which this model works."""
+
+    @abstractmethod
+    def sample(
+        self,
+        generators: Sequence[torch.Generator],
+        steps: int,
+        prompts: Sequence[str] | None,
+        guidance: float | None,
+    ) -> NDArray[np.float32]:
+        """Images [n, H, W, C] in [0, 1] by DDIM with eta 0, one for each generator and prompt."""
+
+    def save(self, folder: Path, provenance: dict[str, Any]) -> None:
+        """Save the model, and beside it what it was made from; each file appears whole."""
+        beside = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            beside.mkdir(parents=True)
+            self.write(beside)
+            versions = {"das_version": __version__, "torch_version": version("torch")}
+            content = json.dumps(provenance | versions, indent=2, sort_keys=True)
+            (beside / "provenance.json").write_text(content)
+            for name in MODEL_FILES[self.family]:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (beside / name).replace(folder / name)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,74 @@
+"""Base models from the Hugging Face hub, as folders with weights in safetensors.
+
+Older models hold pickled weights. These are never loaded by the workflow: they are converted once, by
+torch's reader that builds tensors and nothing else.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its HTTP library
+from safetensors.torch import save_file
+
+from das.artifacts import replacing
+from das.errors import UserError
+from das.models.stable_diffusion import OLDER_NAMES, BaseModel
+from das.paths import BASE_MODEL_FILES
+
+INDEX = "model_index.json"
+
+
+def fetch(name: str, folder: Path) -> None:
+    """Download the files of a base model that are read; `model_index.json` comes last, when all is there.
+
+    Files that have arrived are kept, so that another call goes on where one broke off.
+
+    Raises:
+        UserError: there is no such model, no network, or a file that is needed is missing.
+    """
+    try:
+        offered = set(HfApi().list_repo_files(name))
+        for file in sorted(BASE_MODEL_FILES, key=lambda file: file == INDEX):
+            older = _older(Path(file)).as_posix()
+            if file == INDEX:
+                convert(folder)
+            if file not in offered and older not in offered:
+                raise UserError(f"model.base: {name} on the hub has no {file}; it is no Stable Diffusion 1")
+            hf_hub_download(name, file if file in offered else older, local_dir=folder)
+    except (HTTPError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"model.base: no folder {name!r}, and it cannot be downloaded from the Hugging Face hub "
+            f"({reason}); place the model's folder by hand and set model.base to it"
+        ) from error
+    BaseModel(str(folder))
+
+
+def convert(folder: Path) -> None:
+    """Write safetensors beside weights in the older format, where there are none.
+
+    Raises:
+        UserError: a file holds anything but tensors.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    for file in BASE_MODEL_FILES:
+        target, older = folder / file, folder / _older(Path(file))
+        if target.exists() or older == target or not older.exists():
+            continue
+        try:
+            tensors = torch.load(older, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise UserError(f"{older}: holds more than tensors, or is cut short; it is not read") from error
+        with replacing(target) as beside:
+            # Copies, because safetensors refuses tensors that share memory.
+            save_file({key: t.contiguous().clone() for key, t in tensors.items()}, beside, {"format": "pt"})
+
+
+def _older(file: Path) -> Path:
+    """Name of a file in the older format; the same where there is no other."""
+    return file.with_name(OLDER_NAMES.get(file.name, file.name))

@@ -1,0 +1,185 @@
+"""Low-rank adapters of the attention layers of a Stable Diffusion 1, trained on latents and captions.
+
+A saved model holds the adapters alone; the base model is found again by its name and compared by its hash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from numpy.typing import NDArray
+from peft import LoraConfig
+from torch import nn
+
+from das.errors import UserError
+from das.inputs import Inputs, LatentInputs
+from das.models.base import Model
+from das.models.stable_diffusion import UNREADABLE, BaseModel
+from das.models.unet import load_config
+
+WEIGHTS = "pytorch_lora_weights.safetensors"
+ADAPTER = "default"
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+ENCODERS = ("vae", "text_encoder", "tokenizer")
+
+
+class Lora(Model):
+    """A frozen UNet2DConditionModel with trained adapters.
+
+    `record` is what `resolve` returned: the base model's name and the hash of its UNet, the UNet's
+    configuration, rank and dropout, and of the inputs their shape and the hash of their encoders.
+    """
+
+    family = "lora"
+
+    def __init__(self, network: nn.Module, scheduler: DDPMScheduler, record: dict[str, Any]) -> None:
+        super().__init__(network, scheduler)
+        self.record = record
+
+    @classmethod
+    def resolve(cls, settings: dict[str, Any], inputs: Inputs) -> dict[str, Any]:  # noqa: D102
+        if not isinstance(inputs, LatentInputs):
+            raise UserError(f"model.base: {settings['base']} works on latents, but the inputs are pixels")
+        base = BaseModel(settings["base"])
+        return {
+            "family": cls.family,
+            "base": settings["base"],
+            "unet_sha256": base.sha256("unet", "scheduler"),
+            "unet_path": settings["unet"],
+            "unet": load_config(Path(settings["unet"]), UNet2DConditionModel, inputs.shape),
+            "rank": settings["rank"],
+            "dropout": settings.get("dropout", 0.0),
+            "latents": list(inputs.shape),
+            "encoders_sha256": inputs.encoders,
+        }
+
+    @classmethod
+    def initial(cls, resolved: dict[str, Any], seed: int) -> Lora:  # noqa: D102
+        base = BaseModel(resolved["base"])
+        unet = base.unet(resolved["unet"], resolved["unet_path"])
+        # With alpha equal to the rank, what an adapter adds is not scaled.
+        config = LoraConfig(
+            r=resolved["rank"],
+            lora_alpha=resolved["rank"],
+            init_lora_weights="gaussian",
+            target_modules=TARGETS,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            unet.add_adapter(config, adapter_name=ADAPTER)
+        for module in unet.modules():
+            if isinstance(module, Attention):
+                module.to_out[1].p = resolved["dropout"]
+        return cls(unet, base.scheduler(), resolved)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Lora:  # noqa: D102
+        try:
+            record: dict[str, Any] = json.loads((folder / "base_model.json").read_text())
+            scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder}: not a complete model ({str(error).splitlines()[0]})") from error
+        base = BaseModel(record["base"])
+        found = base.sha256("unet", "scheduler")
+        if found != record["unet_sha256"]:
+            raise UserError(
+                f"{folder}: trained on a base model with sha256 {record['unet_sha256']}, "
+                f"but {base.folder} has {found}"
+            )
+        unet = base.unet(record["unet"], record["unet_path"])
+        try:
+            unet.load_lora_adapter(folder, prefix=None, weight_name=WEIGHTS, adapter_name=ADAPTER)
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder / WEIGHTS}: cannot be read ({reason})") from error
+        _require_rank(unet, record["rank"], folder / WEIGHTS)
+        for name, parameter in unet.named_parameters():
+            parameter.requires_grad_(".lora_" in name)
+        return cls(unet.eval().to(device), scheduler, record)
+
+    def write(self, folder: Path) -> None:  # noqa: D102
+        network: Any = self.network
+        network.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        (folder / "base_model.json").write_text(json.dumps(self.record, indent=2, sort_keys=True))
+
+    def require(self, inputs: Inputs, path: Path) -> None:  # noqa: D102
+        if not isinstance(inputs, LatentInputs):
+            raise UserError(f"{path}: holds pixels, the model works on latents")
+        for what, found, expected in (
+            ("shape of a latent", list(inputs.shape), self.record["latents"]),
+            ("sha256 of the encoders", inputs.encoders, self.record["encoders_sha256"]),
+        ):
+            if found != expected:
+                raise UserError(f"{path}: {what} is {found}, the model was trained with {expected}")
+
+    def sample(  # noqa: D102
+        self,
+        generators: Sequence[torch.Generator],
+        steps: int,
+        prompts: Sequence[str] | None,
+        guidance: float | None,
+    ) -> NDArray[np.float32]:
+        if prompts is None or guidance is None:
+            raise UserError(
+                "generate.prompts, generate.guidance: not set, a text-conditioned model needs them"
+            )
+        sampler = self._sampler()
+        size = [self.record["latents"][axis] * sampler.vae_scale_factor for axis in (1, 2)]
+        return sampler(
+            list(prompts),
+            *size,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            eta=0.0,
+            generator=list(generators),
+            output_type="np",
+        ).images
+
+    def _sampler(self) -> Any:
+        from diffusers import StableDiffusionPipeline  # here, since loading it takes seconds
+
+        base = BaseModel(self.record["base"])
+        found = base.sha256(*ENCODERS)
+        if found != self.record["encoders_sha256"]:
+            raise UserError(
+                f"{base.folder}: autoencoder and text encoder have sha256 {found}, "
+                f"the latents were made with {self.record['encoders_sha256']}"
+            )
+        encoders = base.encoders(next(self.network.parameters()).device)
+        sampler = StableDiffusionPipeline(
+            vae=encoders.vae,
+            text_encoder=encoders.text_encoder,
+            tokenizer=encoders.tokenizer,
+            unet=self.network,
+            scheduler=DDIMScheduler.from_config(self.scheduler.config),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        sampler.set_progress_bar_config(disable=True)
+        return sampler
+
+
+def _require_rank(unet: nn.Module, rank: int, path: Path) -> None:
+    """Refuse adapters of another rank, or scaled otherwise, than the record beside them says."""
+    found = False
+    for name, module in unet.named_modules():
+        if ADAPTER not in getattr(module, "lora_A", {}):
+            continue
+        found = True
+        held, scaling = module.lora_A[ADAPTER].weight.shape[0], module.scaling[ADAPTER]
+        if held != rank or scaling != 1:
+            raise UserError(
+                f"{path}: layer {name} has rank {held} and scaling {scaling}, "
+                f"expected rank {rank} and scaling 1"
+            )
+    if not found:
+        raise UserError(f"{path}: holds no adapter of the layers {', '.join(TARGETS)}")

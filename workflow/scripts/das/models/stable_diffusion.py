@@ -1,0 +1,170 @@
+"""Stable Diffusion 1 as a base model: a folder in diffusers' format, of which nothing is trained.
+
+Weights are read from safetensors alone; `workflow/scripts/fetch_base_model.py` converts older files once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from das.artifacts import file_sha256
+from das.diffusion import to_model_space
+from das.errors import UserError
+from das.paths import BASE_MODEL_FILES, base_model_folder
+
+# Its warnings are about parts that are not used here, such as processors of images.
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+# Names of weights in the older format of each file.
+OLDER_NAMES = {
+    "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
+    "model.safetensors": "pytorch_model.bin",
+}
+# What reading a broken component may raise.
+UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError)
+
+
+class BaseModel:
+    """A base model's folder, with every file that is needed in place.
+
+    Attributes:
+        folder: where it lies.
+
+    Raises:
+        UserError: the folder or a file is missing, or it is another kind of pipeline.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.folder = Path(base_model_folder(base))
+        if not self.folder.is_dir():
+            raise UserError(
+                f"model.base: no folder {str(self.folder)!r}; expected is a Stable Diffusion 1 model in "
+                "diffusers' format, or the name of one on the Hugging Face hub"
+            )
+        for name in BASE_MODEL_FILES:
+            if not (self.folder / name).is_file():
+                raise UserError(f"model.base: {self.folder} has no {name}{self._older_file(name)}")
+        kind = self._json("model_index.json").get("_class_name")
+        if kind != "StableDiffusionPipeline":
+            raise UserError(f"model.base: {self.folder} is a {kind}, supported is StableDiffusionPipeline")
+
+    def _older_file(self, name: str) -> str:
+        """A hint where a component's weights lie in the older format."""
+        older = self.folder / Path(name).with_name(OLDER_NAMES.get(Path(name).name, "-"))
+        if not older.is_file():
+            return f", needed are {', '.join(BASE_MODEL_FILES)}"
+        return (
+            f" but {older.name}, whose pickles are not read; convert it with "
+            f"`python workflow/scripts/fetch_base_model.py --convert {self.folder}`"
+        )
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.folder / name}: not a readable JSON file ({error})") from error
+        return content
+
+    def sha256(self, *components: str) -> str:
+        """Identity of some components: sha256 over their files, in the order of `BASE_MODEL_FILES`."""
+        digest = hashlib.sha256()
+        for name in BASE_MODEL_FILES:
+            if name.split("/")[0] in components:
+                digest.update(file_sha256(self.folder / name).encode())
+        return digest.hexdigest()
+
+    def unet(self, config: dict[str, Any], config_path: str) -> UNet2DConditionModel:
+        """The UNet, frozen.
+
+        Args:
+            config: the architecture that it must have, up to the size of its inputs.
+            config_path: where that stands, for messages.
+
+        Raises:
+            UserError: it has another architecture.
+        """
+        with self._reading("unet"), torch.device("meta"):
+            own = UNet2DConditionModel.from_config(self._json("unet/config.json"))
+        with torch.device("meta"):
+            expected = UNet2DConditionModel.from_config(config)
+        shapes, wanted = (
+            {name: tuple(p.shape) for name, p in unet.named_parameters()} for unet in (own, expected)
+        )
+        for name in sorted(shapes.keys() | wanted.keys()):
+            if shapes.get(name) != wanted.get(name):
+                raise UserError(
+                    f"model.base: {self.folder} is of another architecture than {config_path}: parameter "
+                    f"{name} has shape {shapes.get(name)}, expected {wanted.get(name)}"
+                )
+        with self._reading("unet"):
+            unet = UNet2DConditionModel.from_pretrained(
+                self.folder / "unet", local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+            )
+        return unet.requires_grad_(False)
+
+    def scheduler(self) -> DDPMScheduler:
+        """The base model's noise schedule, which must not clip: latents are not bounded."""
+        config = self._json("scheduler/scheduler_config.json")
+        return DDPMScheduler.from_config(config, clip_sample=False)
+
+    def encoders(self, device: torch.device) -> Encoders:
+        """Autoencoder and text encoder."""
+        with self._reading("vae"):
+            vae = AutoencoderKL.from_pretrained(
+                self.folder / "vae", local_files_only=True, use_safetensors=True
+            )
+        with self._reading("text_encoder"):
+            text = CLIPTextModel.from_pretrained(
+                self.folder / "text_encoder", local_files_only=True, use_safetensors=True
+            )
+        with self._reading("tokenizer"):
+            tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
+        return Encoders(vae.eval().to(device), text.eval().to(device), tokenizer)
+
+    @contextmanager
+    def _reading(self, component: str) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"model.base: {self.folder / component} cannot be read ({reason})") from error
+
+
+class Encoders:
+    """The frozen models between pictures and captions and what the UNet sees of them."""
+
+    def __init__(self, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
+        self.vae, self.text_encoder, self.tokenizer = vae, text_encoder, tokenizer
+
+    @torch.no_grad()
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Mean and standard deviation of the latents of images [n, H, W, C], scaled: [n, 2, c, h, w]."""
+        distribution = self.vae.encode(to_model_space(images).to(self.vae.device)).latent_dist
+        both = torch.stack([distribution.mean, distribution.std], dim=1) * self.vae.config.scaling_factor
+        return both.float().cpu().numpy()
+
+    @torch.no_grad()
+    def embed(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """Embedded captions, [n, L, D]."""
+        tokens = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0].float().cpu().numpy()
