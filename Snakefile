@@ -11,6 +11,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 include: "rules/common.smk"
 include: "rules/images.smk"
+include: "rules/latents.smk"
 include: "rules/model.smk"
 include: "rules/gradients.smk"
 include: "rules/subset_models.smk"

@@ -6,6 +6,8 @@ run stays fast.
 
 import json
 import os
+import re
+import shlex
 import sys
 
 SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
@@ -14,6 +16,8 @@ sys.path.insert(0, SCRIPTS)
 from das import configuration, paths
 from das.errors import UserError
 from das.methods import METHODS
+from das.sources.locate import fingerprint, locate
+from das.sources.published import PUBLISHED, published_files
 
 
 def fail(message):
@@ -31,7 +35,7 @@ try:
         schemas / "dataset.schema.yaml",
     )
     for settings in DATASETS.values():
-        settings["unet"] = os.path.relpath(Path(workflow.basedir, settings["unet"]))
+        settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, settings["model"]["unet"]))
 except UserError as error:
     fail(error)
 
@@ -55,8 +59,9 @@ def dataset(wildcards):
     name = wildcards.dataset
     if name not in DATASETS:
         fail(f"results/{name}: no data set {name!r}, known are {', '.join(DATASETS)}")
-    if not os.path.exists(DATASETS[name]["unet"]):
-        fail(f"{name}: unet: no file {DATASETS[name]['unet']!r}, expected a UNet's configuration in JSON")
+    unet = DATASETS[name]["model"]["unet"]
+    if not os.path.exists(unet):
+        fail(f"{name}: model.unet: no file {unet!r}, expected a UNet's configuration in JSON")
     return DATASETS[name]
 
 
@@ -92,34 +97,105 @@ def lib(*names):
 
 
 def model_files(folder):
-    """The files of a saved model."""
-    return [f"{folder}/{name}" for name in paths.MODEL_FILES]
+    """An input function: the files of a saved model, which its family decides."""
+
+    def files(wildcards):
+        names = paths.MODEL_FILES[dataset(wildcards)["model"]["family"]]
+        return [f"{folder}/{name}".format(**wildcards) for name in names]
+
+    return files
 
 
-# Where the archive of CIFAR-10 is downloaded to.
-CIFAR10 = "data/cifar-10-binary.tar.gz"
+def datasets_of(family):
+    """Names of the data sets with a model of a family, as a regular expression."""
+    return "|".join(n for n, settings in DATASETS.items() if settings["model"]["family"] == family)
 
 
-def archive(wildcards):
-    """The archive that a data set is read from; none for an embedded one."""
+def located(wildcards):
+    """The files that a data set's images are read from, besides those in a folder of images."""
     source = dataset(wildcards)["source"]
-    if source["kind"] == "digits":
+    try:
+        published_files(source["kind"], source.get("files", {}))  # refuses names that do not exist
+        return locate(source["kind"], source.get("path"), source.get("table"))
+    except UserError as error:
+        fail(f"{wildcards.dataset}: {error}")
+
+
+# Modules that read each kind of source, besides those that all share.
+SOURCE_CODE = {
+    "digits": (),
+    "cifar10": ("originals", "cifar10_hub", "encoded", "containers", "parquet"),
+    "artbench": ("originals", "encoded", "containers", "tables"),
+    "celeba": ("originals", "encoded", "containers", "parquet"),
+    "folder": ("encoded", "containers", "tables", "locate"),
+}
+
+
+def source_code(wildcards):
+    """The modules that read a data set's kind of source."""
+    kind = dataset(wildcards)["source"]["kind"]
+    names = ("__init__", "base", "decoding", "published", kind, *SOURCE_CODE[kind])
+    return lib(*(f"das/sources/{name}.py" for name in names))
+
+
+def image_folder(wildcards):
+    """Command line option for a folder of images."""
+    source = dataset(wildcards)["source"]
+    return f"--folder {shlex.quote(source['path'])}" if source["kind"] == "folder" else ""
+
+
+def listing(wildcards):
+    """Names and sizes of the images in a folder, hashed, so that other images are prepared anew."""
+    source = dataset(wildcards)["source"]
+    return fingerprint(source["path"]) if source["kind"] == "folder" else ""
+
+
+def base_model_of(name):
+    """The file that stands for the base model of a data set; none where there is no base model."""
+    base = DATASETS[name]["model"].get("base")
+    if base is None:
         return []
-    if "path" in source and not os.path.exists(source["path"]):
-        fail(f"{wildcards.dataset}: source.path: no file {source['path']!r}, expected cifar-10-binary.tar.gz")
-    return source.get("path", CIFAR10)
+    folder = paths.base_model_folder(base)
+    if folder == base and not os.path.isdir(base):
+        fail(
+            f"{name}: model.base: no folder {base!r}, expected a Stable Diffusion 1 model in diffusers' "
+            "format, or the name of one on the Hugging Face hub"
+        )
+    return [f"{folder}/model_index.json"]
 
 
-def shards(features, split):
-    """An input function: the shards of some features of a split."""
+def base_model(wildcards):
+    """The same, as an input function."""
+    return base_model_of(wildcards.dataset)
+
+
+def inputs_folder(settings):
+    """Where what the model sees of the images lies: they themselves, or their latents."""
+    return "images" if settings["model"]["family"] == "unet" else "latents"
+
+
+def inputs_of(split):
+    """An input function: what the model sees of a split."""
+
+    def file(wildcards):
+        folder = inputs_folder(dataset(wildcards))
+        return f"results/{wildcards.dataset}/{folder}/{split}.h5".format(**wildcards)
+
+    return file
+
+
+def shard_files(folder, split):
+    """An input function: the shards of a split in a folder."""
 
     def files(wildcards):
         settings = dataset(wildcards)
         counts = settings["split"] | {"gen": settings["generate"]["count"]}
         chosen = split.format(**wildcards)
         number = -(-counts[chosen] // settings["jobs"]["images_per_shard"])
-        folder = f"results/{wildcards.dataset}/gradients/{features(wildcards)}/{chosen}"
-        return [f"{folder}/shard-{shard:03d}.h5" for shard in range(number)]
+        where = folder(wildcards) if callable(folder) else folder
+        return [
+            f"results/{wildcards.dataset}/{where}/{chosen}/shard-{shard:03d}.h5" for shard in range(number)
+        ]
 
     return files
 
@@ -159,8 +235,8 @@ def method(wildcards):
 
 
 def features_of(wildcards):
-    """The features that a method uses."""
-    return method(wildcards)["features"]
+    """The folder of the features that a method uses."""
+    return f"gradients/{method(wildcards)['features']}"
 
 
 def scoring_inputs(wildcards):
@@ -168,15 +244,15 @@ def scoring_inputs(wildcards):
     score = METHODS[method(wildcards)["score"]]
     folder = f"results/{wildcards.dataset}"
     home = score.score.__module__.replace(".", "/")
-    files = {"code": lib("das/scoring.py", "das/kernel.py", f"{home}.py")}
+    files = {"code": lib("das/scoring.py", "das/kernel.py", "das/clean.py", f"{home}.py")}
     if "features" in score.inputs:
-        files["train_features"] = shards(features_of, "train")(wildcards)
-        files["query_features"] = shards(features_of, "{split}")(wildcards)
+        files["train_features"] = shard_files(features_of, "train")(wildcards)
+        files["query_features"] = shard_files(features_of, "{split}")(wildcards)
     if "errors" in score.inputs:
         files["train_errors"] = f"{folder}/errors/train.h5"
     if "images" in score.inputs:
-        files["train_images"] = f"{folder}/images/train.h5"
-        files["query_images"] = f"{folder}/images/{wildcards.split}.h5"
+        files["train_images"] = inputs_of("train")(wildcards)
+        files["query_images"] = inputs_of("{split}")(wildcards)
     return files
 
 

@@ -1,6 +1,6 @@
 """Projected per-image gradients, in shards.
 
-Needs results/{dataset}/model/ and images/{split}.h5.
+Needs results/{dataset}/model/ and images/{split}.h5, or latents/{split}.h5.
 Makes results/{dataset}/gradients/{features}/{split}/shard-000.h5 and on.
 """
 
@@ -8,12 +8,13 @@ Makes results/{dataset}/gradients/{features}/{split}/shard-000.h5 and on.
 rule project_gradients:
     input:
         model=model_files("results/{dataset}/model"),
-        images="results/{dataset}/images/{split}.h5",
+        inputs=inputs_of("{split}"),
         script=lib("project_gradients.py"),
         code=lib(
             "das/features.py",
             "das/gradients.py",
             "das/projection.py",
+            "das/inputs.py",
             "das/diffusion.py",
             "das/noise.py",
         ),
@@ -37,6 +38,6 @@ rule project_gradients:
         "{wildcards.dataset}: projecting gradients, {wildcards.features} of {wildcards.split}, shard {wildcards.shard}"
     shell:
         "python {input.script} --log {log} --threads {threads} --device {resources.device}"
-        " --dataset {wildcards.dataset} --model {params.folder} --images {input.images}"
+        " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
         " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"

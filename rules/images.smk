@@ -1,37 +1,43 @@
 """Images and the subsets of them on which models are retrained.
 
-Needs an archive (data/, or the path that the user sets) or nothing, for embedded data sets.
+Needs published files (in data/, or where the user says), a folder of images, or nothing for embedded ones.
 Makes results/{dataset}/images/train.h5, val.h5 and subsets.h5.
 """
 
 
-rule fetch_cifar10:
+rule fetch_file:
     input:
-        script=lib("fetch_cifar10.py"),
-        code=lib("das/download.py"),
+        script=lib("fetch_file.py"),
+        code=lib("das/download.py", "das/sources/published.py"),
     output:
-        CIFAR10,
+        "data/{name}",
     log:
-        "logs/fetch_cifar10.log",
+        "logs/fetch_file/{name}.log",
+    wildcard_constraints:
+        name="|".join(re.escape(f.name) for files in PUBLISHED.values() for f in files),
     localrule: True
     conda:
         "../envs/das.yaml"
+    params:
+        files=as_json(
+            {
+                name: values
+                for settings in DATASETS.values()
+                for name, values in settings["source"].get("files", {}).items()
+            }
+        ),
     message:
-        "Downloading CIFAR-10 to {output}"
+        "Downloading {output}"
     shell:
-        "python {input.script} --log {log} --output {output}"
+        "python {input.script} --log {log} --files {params.files:q} --output {output}"
 
 
 rule prepare_images:
     input:
-        archive=archive,
+        files=located,
         script=lib("prepare_images.py"),
-        code=lib(
-            "das/images.py",
-            "das/sources/__init__.py",
-            "das/sources/digits.py",
-            "das/sources/cifar10.py",
-        ),
+        code=lib("das/images.py"),
+        source=source_code,
     output:
         train="results/{dataset}/images/train.h5",
         val="results/{dataset}/images/val.h5",
@@ -42,12 +48,14 @@ rule prepare_images:
     params:
         source=section("source", "path"),
         split=section("split"),
-        archive=lambda wildcards, input: (f"--archive {input.archive}" if input.archive else ""),
+        files=lambda wildcards, input: f"--files {input.files}" if input.files else "",
+        folder=image_folder,
+        listing=listing,
     message:
         "{wildcards.dataset}: preparing images"
     shell:
         "python {input.script} --log {log} --dataset {wildcards.dataset}"
-        " --source {params.source:q} --split {params.split:q} {params.archive}"
+        " --source {params.source:q} --split {params.split:q} {params.files} {params.folder}"
         " --train {output.train} --val {output.val}"
 
 
@@ -67,9 +75,12 @@ rule draw_subsets:
         fraction=setting("lds", "fraction"),
         seed=setting("lds", "seed"),
         seed_step=setting("lds", "seed_step"),
+        stratify=lambda wildcards: "" if dataset(wildcards)["split"]["stratify"] else "--no-stratify",
+        published=lambda wildcards: json.dumps(dataset(wildcards)["lds"]["published_indices"] or {}),
     message:
         "{wildcards.dataset}: drawing {params.subsets} subsets"
     shell:
         "python {input.script} --log {log} --dataset {wildcards.dataset}"
         " --images {input.images} --count {params.subsets} --fraction {params.fraction}"
-        " --seed {params.seed} --seed-step {params.seed_step} --output {output}"
+        " --seed {params.seed} --seed-step {params.seed_step} {params.stratify}"
+        " --published-indices {params.published:q} --output {output}"

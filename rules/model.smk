@@ -1,50 +1,60 @@
 """The model whose training images are attributed, what it generates and where it errs.
 
-Needs results/{dataset}/images/train.h5.
+Needs results/{dataset}/images/train.h5, or latents/train.h5.
 Makes results/{dataset}/model/, images/gen.h5, images/gen.png and errors/train.h5.
+
+The files of a model depend on its family, and wildcards cannot express that: each family has its own rule.
 """
 
 TRAINING_CODE = (
     "das/train_jobs.py",
     "das/training.py",
-    "das/models.py",
+    "das/models/base.py",
+    "das/inputs.py",
     "das/diffusion.py",
     "das/noise.py",
 )
 
+for family, files in paths.MODEL_FILES.items():
 
-rule train_model:
-    input:
-        images="results/{dataset}/images/train.h5",
-        unet=setting("unet"),
-        script=lib("train_model.py"),
-        code=lib(*TRAINING_CODE),
-    output:
-        model_files("results/{dataset}/model"),
-    log:
-        "logs/{dataset}/train_model.log",
-    benchmark:
-        "logs/{dataset}/train_model.tsv"
-    # Everything but the subset models waits for this one.
-    priority: 10
-    conda:
-        "../envs/das.yaml"
-    resources:
-        gpu=setting("jobs", "gpus"),
-        device=config["execution"]["device"],
-        checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
-        tracking=config["execution"]["tracking"],
-    params:
-        settings=section("train", "seed"),
-        seed=setting("train", "seed"),
-        folder=lambda wildcards, output: os.path.dirname(output[0]),
-    message:
-        "{wildcards.dataset}: training the model"
-    shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
-        " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"
-        " --dataset {wildcards.dataset} --images {input.images} --unet {input.unet}"
-        " --settings {params.settings:q} --seed {params.seed} --output {params.folder}"
+    rule:
+        name:
+            f"train_model_{family}"
+        input:
+            inputs=inputs_of("train"),
+            unet=setting("model", "unet"),
+            base=base_model,
+            script=lib("train_model.py"),
+            code=lib(*TRAINING_CODE, f"das/models/{family}.py"),
+        output:
+            [f"results/{{dataset}}/model/{file}" for file in files],
+        log:
+            "logs/{dataset}/train_model.log",
+        benchmark:
+            "logs/{dataset}/train_model.tsv"
+        wildcard_constraints:
+            dataset=datasets_of(family) or "none",
+        # Everything but the subset models waits for this one.
+        priority: 10
+        conda:
+            "../envs/das.yaml"
+        resources:
+            gpu=setting("jobs", "gpus"),
+            device=config["execution"]["device"],
+            checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
+            tracking=config["execution"]["tracking"],
+        params:
+            model=section("model"),
+            settings=section("train", "seed"),
+            seed=setting("train", "seed"),
+            folder=lambda wildcards, output: os.path.dirname(output[0]),
+        message:
+            "{wildcards.dataset}: training the model"
+        shell:
+            "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+            " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"
+            " --dataset {wildcards.dataset} --inputs {input.inputs} --model {params.model:q}"
+            " --settings {params.settings:q} --seed {params.seed} --output {params.folder}"
 
 
 rule generate_images:
@@ -67,29 +77,28 @@ rule generate_images:
         device=config["execution"]["device"],
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
+        settings=section("generate"),
         images=setting("generate", "count"),
-        seed=setting("generate", "seed"),
-        steps=setting("generate", "steps"),
     message:
         "{wildcards.dataset}: generating {params.images} images"
     shell:
         "python {input.script} --log {log} --threads {threads} --device {resources.device}"
-        " --dataset {wildcards.dataset} --model {params.folder} --count {params.images}"
-        " --seed {params.seed} --steps {params.steps} --output {output.images} --sheet {output.sheet}"
+        " --dataset {wildcards.dataset} --model {params.folder} --settings {params.settings:q}"
+        " --output {output.images} --sheet {output.sheet}"
 
 
 rule measure_errors:
     input:
         model=model_files("results/{dataset}/model"),
-        images="results/{dataset}/images/train.h5",
+        inputs=inputs_of("train"),
         script=lib("measure_errors.py"),
-        code=lib("das/evaluation.py", "das/diffusion.py", "das/noise.py"),
+        code=lib("das/evaluation.py", "das/inputs.py", "das/diffusion.py", "das/noise.py"),
     output:
-        "results/{dataset}/errors/train.h5",
+        "results/{dataset}/errors/train/shard-{shard}.h5",
     log:
-        "logs/{dataset}/measure_errors.log",
+        "logs/{dataset}/measure_errors/{shard}.log",
     benchmark:
-        "logs/{dataset}/measure_errors.tsv"
+        "logs/{dataset}/measure_errors/{shard}.tsv"
     conda:
         "../envs/das.yaml"
     resources:
@@ -99,9 +108,28 @@ rule measure_errors:
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=section("errors"),
+        images_per_shard=setting("jobs", "images_per_shard"),
     message:
-        "{wildcards.dataset}: measuring the errors of the training images"
+        "{wildcards.dataset}: measuring the errors of the training images, shard {wildcards.shard}"
     shell:
         "python {input.script} --log {log} --threads {threads} --device {resources.device}"
-        " --dataset {wildcards.dataset} --model {params.folder} --images {input.images}"
-        " --settings {params.settings:q} --rows {resources.rows} --output {output}"
+        " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
+        " --settings {params.settings:q} --shard {wildcards.shard}"
+        " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"
+
+
+rule join_errors:
+    input:
+        shards=shard_files("errors", "train"),
+        script=lib("join_errors.py"),
+        code=lib("das/shards.py"),
+    output:
+        "results/{dataset}/errors/train.h5",
+    log:
+        "logs/{dataset}/join_errors.log",
+    conda:
+        "../envs/das.yaml"
+    message:
+        "{wildcards.dataset}: joining the errors of the training images"
+    shell:
+        "python {input.script} --log {log} --shards {input.shards} --output {output}"

@@ -1,6 +1,6 @@
 """Models retrained on subsets, and their losses on the queries: what attributions are judged by.
 
-Needs results/{dataset}/images/*.h5 and subsets.h5.
+Needs results/{dataset}/images/*.h5, or latents/*.h5, and subsets.h5.
 Makes results/{dataset}/lds/models/subset-07_seed-1/ and lds/losses/subset-07_seed-1.h5.
 
 The outputs of a job depend on how many models it trains, which no wildcard expresses. So each data set
@@ -8,18 +8,24 @@ has its own rules: one with wildcards where a job trains one model, one for each
 """
 
 for name, suffix, models in subset_model_jobs():
+    family, space = DATASETS[name]["model"]["family"], f"results/{name}/{inputs_folder(DATASETS[name])}"
 
     rule:
         name:
             f"train_subset_models_{suffix}"
         input:
-            images=f"results/{name}/images/train.h5",
+            inputs=f"{space}/train.h5",
             subsets=f"results/{name}/subsets.h5",
-            unet=DATASETS[name]["unet"],
+            unet=DATASETS[name]["model"]["unet"],
+            base=lambda wildcards, name=name: base_model_of(name),
             script=lib("train_subset_models.py"),
-            code=lib("das/subsets.py", *TRAINING_CODE),
+            code=lib("das/subsets.py", *TRAINING_CODE, f"das/models/{family}.py"),
         output:
-            [f"results/{name}/lds/models/{model}/{file}" for model in models for file in paths.MODEL_FILES],
+            [
+                f"results/{name}/lds/models/{model}/{file}"
+                for model in models
+                for file in paths.MODEL_FILES[family]
+            ],
         log:
             f"logs/{name}/train_subset_models/{models[0]}.log",
         benchmark:
@@ -33,6 +39,7 @@ for name, suffix, models in subset_model_jobs():
             tracking=config["execution"]["tracking"],
         params:
             dataset=name,
+            model=as_json(DATASETS[name]["model"]),
             settings=as_json({k: v for k, v in DATASETS[name]["train"].items() if k != "seed"}),
             models=" ".join(models),
             folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
@@ -42,8 +49,8 @@ for name, suffix, models in subset_model_jobs():
             """
             python {input.script} --log {log} --threads {threads} --device {resources.device} \
                 --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking} \
-                --dataset {params.dataset} --images {input.images} --subsets {input.subsets} \
-                --unet {input.unet} --settings {params.settings:q} --models {params.models} \
+                --dataset {params.dataset} --inputs {input.inputs} --subsets {input.subsets} \
+                --model {params.model:q} --settings {params.settings:q} --models {params.models} \
                 --output {params.folder}
             """
 
@@ -52,12 +59,14 @@ for name, suffix, models in subset_model_jobs():
             f"evaluate_subset_models_{suffix}"
         input:
             models=[
-                f"results/{name}/lds/models/{model}/{file}" for model in models for file in paths.MODEL_FILES
+                f"results/{name}/lds/models/{model}/{file}"
+                for model in models
+                for file in paths.MODEL_FILES[family]
             ],
-            val=f"results/{name}/images/val.h5",
-            gen=f"results/{name}/images/gen.h5",
+            val=f"{space}/val.h5",
+            gen=f"{space}/gen.h5",
             script=lib("evaluate_subset_models.py"),
-            code=lib("das/evaluation.py", "das/diffusion.py", "das/noise.py"),
+            code=lib("das/evaluation.py", "das/inputs.py", "das/diffusion.py", "das/noise.py"),
         output:
             [f"results/{name}/lds/losses/{model}.h5" for model in models],
         log:
@@ -72,7 +81,7 @@ for name, suffix, models in subset_model_jobs():
             rows=DATASETS[name]["jobs"]["rows_per_batch"],
         params:
             dataset=name,
-            settings=as_json({k: DATASETS[name]["lds"][k] for k in ("timesteps", "draws")}),
+            settings=as_json({k: DATASETS[name]["lds"][k] for k in ("timesteps", "draws", "precision")}),
             models=" ".join(models),
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),

@@ -1,5 +1,6 @@
 import pytest
 
+from workflow import published as published_data_sets
 from workflow.running import Workflow
 
 ALL = (
@@ -16,3 +17,9 @@ def undisturbed(tmp_path_factory):
     workflow = Workflow(tmp_path_factory.mktemp("undisturbed"))
     workflow.make(*ALL)
     return workflow
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """The published data sets, on stand-ins, computed without a break; tests must not change them."""
+    return published_data_sets.run(tmp_path_factory.mktemp("published"))

@@ -30,7 +30,7 @@ UNET = {
 TINY = {
     "source": {"kind": "digits"},
     "split": {"train": 60, "val": 12},
-    "unet": "unet.json",
+    "model": {"family": "unet", "unet": "unet.json"},
     "train": {"epochs": 3, "batch_size": 16, "learning_rate": 1.0e-3, "seed": 1},
     "generate": {"count": 12, "steps": 3},
     "errors": {"timesteps": 4},
@@ -45,7 +45,8 @@ class Workflow:
 
     def __init__(self, folder):
         self.folder = folder
-        tiny = copy.deepcopy(TINY) | {"unet": str(folder / "unet.json")}
+        tiny = copy.deepcopy(TINY)
+        tiny["model"]["unet"] = str(folder / "unet.json")
         self.config = {"datasets": {"tiny": tiny}, "evaluation": {"bootstrap": 100}}
 
     def copy(self, folder):

@@ -115,9 +115,10 @@ def test_nothing_is_done_twice(undisturbed):
 def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed):
     plan = changed(undisturbed, "train", "learning_rate", 2.0e-3).planned(*ALL)
     assert set(plan) == SCORES | {
-        "train_model",
+        "train_model_unet",
         "generate_images",
         "measure_errors",
+        "join_errors",
         "project_gradients",
         "train_subset_models",
         "evaluate_subset_models",
@@ -147,4 +148,4 @@ def test_the_dry_run_of_cifar2_is_the_published_protocol(tmp_path):
     assert plan["train_subset_models_cifar2"] == plan["evaluate_subset_models_cifar2"] == 192
     assert plan["project_gradients"] == 5 + 1 + 1
     assert plan["predict_losses"] == 2
-    assert plan["fetch_cifar10"] == plan["prepare_images"] == plan["train_model"] == 1
+    assert plan["fetch_file"] == plan["prepare_images"] == plan["train_model_unet"] == 1

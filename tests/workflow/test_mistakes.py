@@ -1,5 +1,6 @@
 """A user's mistake is one line that names it, with status 1, and loses nothing."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -41,14 +42,49 @@ MISTAKES = {
         "methods.mine.score: found 'magic', allowed are das",
     ),
     "UNet that is not there": (
-        {"datasets": {"digits": {"unet": "config/models/nowhere.json"}}},
+        {"datasets": {"digits": {"model": {"unet": "config/models/nowhere.json"}}}},
         "results/digits/model/model_index.json",
-        "error: digits: unet: no file",
+        "error: digits: model.unet: no file",
+    ),
+    "base model that is not there": (
+        {"datasets": {"artbench2": {"model": {"base": "/nowhere/model"}}}},
+        "results/artbench2/lds_das.csv",
+        "error: artbench2: model.base: no folder '/nowhere/model', expected a Stable Diffusion 1 model",
+    ),
+    "no base model": (
+        {"datasets": {"digits": {"model": {"family": "lora"}}}},
+        "results/digits/lds_das.csv",
+        "model.base: not set, model.family lora needs it",
+    ),
+    "base model of a model on pixels": (
+        {"datasets": {"digits": {"model": {"base": "somewhere"}}}},
+        "results/digits/lds_das.csv",
+        "model.base: model.family unet has no use for it",
+    ),
+    "prompts of another number": (
+        {"datasets": {"artbench2": {"generate": {"count": 999}}}},
+        "results/artbench2/lds_das.csv",
+        "generate.count: found 999, but the prompts make 1000",
+    ),
+    "folder without a path": (
+        {"datasets": {"digits": {"source": {"kind": "folder"}}}},
+        "results/digits/lds_das.csv",
+        "source.path: not set, source.kind folder needs it",
+    ),
+    "folder that is not there": (
+        {"datasets": {"digits": {"source": {"kind": "folder", "path": "nowhere"}}}},
+        "results/digits/lds_das.csv",
+        "error: digits: source.path: no file or folder 'nowhere', expected a folder of images",
+    ),
+    "published file of another source": (
+        {"datasets": {"celeba": {"source": {"files": {"celeba.zip": {"size": 1}}}}}},
+        "results/celeba/lds_das.csv",
+        "celeba: source.files: unknown file 'celeba.zip', allowed are img_align_celeba.zip",
     ),
     "archive that is not there": (
         {"datasets": {"cifar2": {"source": {"path": "nowhere.tar.gz"}}}},
         "results/cifar2/lds_das.csv",
-        "cifar2: source.path: no file 'nowhere.tar.gz'",
+        "cifar2: source.path: no file or folder 'nowhere.tar.gz'",
     ),
 }
 
@@ -121,10 +157,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(copied, script):
     results, output = copied.folder / "results/tiny", copied.folder / "new"
     options = {
         "train_model": [
-            "--images",
+            "--inputs",
             results / "images/train.h5",
-            "--unet",
-            copied.folder / "unet.json",
+            "--model",
+            json.dumps({"family": "unet", "unet": str(copied.folder / "unet.json")}),
             "--seed",
             "1",
             "--settings",
@@ -136,10 +172,14 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(copied, script):
         "measure_errors": [
             "--model",
             results / "model",
-            "--images",
+            "--inputs",
             results / "images/train.h5",
             "--settings",
-            '{"timesteps": 100, "draws": 1, "seed": 0}',
+            '{"timesteps": 100, "draws": 1, "seed": 0, "precision": {}}',
+            "--shard",
+            "0",
+            "--images-per-shard",
+            "60",
             "--output",
             output / "train.h5",
         ],

@@ -1,5 +1,7 @@
 """Jobs killed with SIGKILL, together with Snakemake, continue and end with the same artifacts."""
 
+import copy
+
 import h5py
 import numpy as np
 import pytest
@@ -12,15 +14,21 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 # What to make, by which rule, and after how many saved states it is killed: trainings save one every
 # step (checkpoints as often as possible), other jobs one for each block of images.
 JOBS = {
-    "training": ("train_model", f"results/tiny/model/{WEIGHTS}", 5),
+    "training": ("train_model_unet", f"results/tiny/model/{WEIGHTS}", 5),
     "training of several models": (
         "train_subset_models",
         f"results/tiny/lds/models/subset-03_seed-0/{WEIGHTS}",
         20,
     ),
     "generation": ("generate_images", "results/tiny/images/gen.h5", 1),
-    "errors": ("measure_errors", "results/tiny/errors/train.h5", 1),
+    "errors": ("measure_errors", "results/tiny/errors/train/shard-001.h5", 1),
     "gradients": ("project_gradients", "results/tiny/gradients/mean/train/shard-000.h5", 1),
+    "latents": ("encode_latents", "results/artbench2/latents/train.h5", 1),
+    "training of adapters": (
+        "train_model_lora",
+        "results/artbench2/model/pytorch_lora_weights.safetensors",
+        3,
+    ),
     "evaluation": ("evaluate_subset_models", "results/tiny/lds/losses/subset-07_seed-1.h5", 30),
 }
 
@@ -32,17 +40,18 @@ def arrays(path):
         return {name: file[name][()] for name in file}
 
 
-@pytest.fixture
-def copied(undisturbed, tmp_path):
-    """A copy of the finished workflow, in which one artifact at a time is made again."""
-    workflow = undisturbed.copy(tmp_path)
-    workflow.config["execution"] = {"checkpoint_seconds": 0}
-    return workflow
+def copy_of(workflow, folder):
+    """A copy of a finished workflow, in which one artifact at a time is made again."""
+    copied = workflow.copy(folder)
+    copied.config = copy.deepcopy(workflow.config) | {"execution": {"checkpoint_seconds": 0}}
+    return copied
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_killed_job_continues_to_the_same_bits(undisturbed, copied, job):
+def test_a_killed_job_continues_to_the_same_bits(request, tmp_path, job):
     rule, target, states = JOBS[job]
+    undisturbed = request.getfixturevalue("undisturbed" if "/tiny/" in target else "published")
+    copied = copy_of(undisturbed, tmp_path)
     path = copied.folder / target
     path.unlink()
     assert copied.planned(target) == {rule: 1}
@@ -64,9 +73,10 @@ def test_a_killed_job_continues_to_the_same_bits(undisturbed, copied, job):
     assert all(not p.exists() for p in saved)
 
 
-def test_two_processes_train_the_model_of_one(undisturbed, copied):
+def test_two_processes_train_the_model_of_one(undisturbed, tmp_path):
     """Without dropout the two differ by rounding alone: the processes share each batch."""
-    copied.config["datasets"]["tiny"]["unet"] = str(copied.folder / "plain.json")
+    copied = copy_of(undisturbed, tmp_path)
+    copied.config["datasets"]["tiny"]["model"]["unet"] = str(copied.folder / "plain.json")
     text = (copied.folder / "unet.json").read_text()
     (copied.folder / "plain.json").write_text(text.replace('"dropout": 0.1', '"dropout": 0.0'))
     target = f"results/tiny/model/{WEIGHTS}"

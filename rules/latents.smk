@@ -1,0 +1,59 @@
+"""Base models of text-conditioned data sets, and what they make of images and captions.
+
+Needs results/{dataset}/images/{split}.h5, and the base model that the data set names.
+Makes data/models/ (a base model from the hub) and results/{dataset}/latents/{split}.h5.
+"""
+
+
+rule fetch_base_model:
+    input:
+        script=lib("fetch_base_model.py"),
+        code=lib("das/models/hub.py"),
+    output:
+        "data/models/{owner}--{name}/model_index.json",
+    log:
+        "logs/fetch_base_model/{owner}--{name}.log",
+    wildcard_constraints:
+        owner=r"[\w.-]+?",
+        name=r"[\w.-]+",
+    localrule: True
+    conda:
+        "../envs/das.yaml"
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    message:
+        "Downloading the base model {wildcards.owner}/{wildcards.name}"
+    shell:
+        "python {input.script} --log {log} --base {wildcards.owner}/{wildcards.name}"
+        " --output {params.folder}"
+
+
+rule encode_latents:
+    input:
+        images="results/{dataset}/images/{split}.h5",
+        base=base_model,
+        script=lib("encode_latents.py"),
+        code=lib("das/latents.py", "das/models/stable_diffusion.py", "das/diffusion.py"),
+    output:
+        "results/{dataset}/latents/{split}.h5",
+    log:
+        "logs/{dataset}/encode_latents/{split}.log",
+    benchmark:
+        "logs/{dataset}/encode_latents/{split}.tsv"
+    priority: 10
+    conda:
+        "../envs/das.yaml"
+    resources:
+        gpu=setting("jobs", "gpus"),
+        device=config["execution"]["device"],
+    params:
+        base=setting("model", "base"),
+        flip=lambda wildcards: (
+            "--flip" if wildcards.split == "train" and dataset(wildcards)["train"]["flip"] else ""
+        ),
+    message:
+        "{wildcards.dataset}: encoding the {wildcards.split} images"
+    shell:
+        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        " --dataset {wildcards.dataset} --base {params.base} --images {input.images} {params.flip}"
+        " --output {output}"

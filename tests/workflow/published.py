@@ -1,0 +1,91 @@
+"""A run of every published data set, and of a folder of images, on stand-ins of their true formats.
+
+The rules and the files of config/datasets/ are the published ones; an override makes everything small.
+"""
+
+import json
+
+import pictures
+import standins
+import tiny_sd
+from workflow.running import UNET, Workflow
+
+SMALL = {
+    "split": {"train": 24, "val": 6},
+    "train": {"epochs": 2, "batch_size": 8},
+    "generate": {"count": 6, "steps": 3},
+    "errors": {"timesteps": 4},
+    "gradients": {"timesteps": 2, "dimension": 128},
+    "lds": {"subsets": 8, "train_seeds": [0], "timesteps": 2, "draws": 2},
+    "jobs": {"models_per_job": 8, "rows_per_batch": 16, "images_per_shard": 100, "gpus": 0},
+}
+STYLES = {
+    "artbench2": ["ukiyo_e", "post_impressionism"],
+    "artbench5": ["ukiyo_e", "post_impressionism", "romanticism", "renaissance", "baroque"],
+    "artbench10": sorted(standins.STYLES),
+}
+
+
+def unet(folder, size, channels=3):
+    path = folder / f"unet-{size}.json"
+    changes = {"sample_size": size, "in_channels": channels, "out_channels": channels}
+    path.write_text(json.dumps(UNET | changes))
+    return {"unet": str(path)}
+
+
+def lora(folder, name, train, val):
+    """A small override of one of ArtBench's data sets."""
+    styles = STYLES[name]
+    prompts = [{"prompt": f"a {style.replace('_', ' ')} painting", "count": 1} for style in styles]
+    return {
+        "source": {"path": str(folder / "artbench")},
+        "split": {"train": train, "val": val},
+        "model": {"base": str(folder / "base"), "unet": str(folder / "sd.json"), "rank": 4},
+        "generate": {"count": len(styles), "prompts": prompts},
+    }
+
+
+def run(folder):
+    """Make all seven data sets in one call of Snakemake; the workflow."""
+    cifar = standins.cifar10_archive(folder / "cifar-10-binary.tar.gz", per_batch=60)
+    archive = {"source": {"path": str(cifar.path), "files": {cifar.path.name: cifar.override}}}
+    celeba = standins.celeba(folder / "celeba", (30, 4, 10))
+    (folder / "artbench").mkdir()
+    standins.artbench(folder / "artbench", train=12, test=3, size=32)
+    tiny_sd.build(folder / "base")
+    (folder / "sd.json").write_text(json.dumps(tiny_sd.UNET))
+    pictures.image_folder(folder / "photographs", per_class=8, size=24)
+    changes = {
+        "cifar2": archive
+        | {"model": unet(folder, 32), "lds": {"published_indices": None}, "jobs": {"images_per_shard": 16}},
+        "cifar10": archive | {"model": unet(folder, 32), "split": {"train": 40, "val": 10}},
+        "celeba": {
+            "source": {"path": str(folder / "celeba"), "files": celeba.files},
+            "model": unet(folder, 64),
+        },
+        "artbench2": lora(folder, "artbench2", 24, 6),
+        "artbench5": lora(folder, "artbench5", 20, 5)
+        | {part: {"precision": {"cpu": "bf16"}} for part in ("train", "errors", "gradients", "lds")},
+        "artbench10": lora(folder, "artbench10", 40, 10),
+        "photographs": {
+            "source": {
+                "kind": "folder",
+                "path": str(folder / "photographs"),
+                "crop": "square",
+                "resize": 16,
+            },
+            "split": {"train": 20, "val": 4},
+            "model": {"family": "unet"} | unet(folder, 16),
+            "train": {"learning_rate": 1.0e-3},
+        },
+    }
+    workflow = Workflow(folder)
+    workflow.config["datasets"] = {
+        name: {
+            section: SMALL.get(section, {}) | change.get(section, {})
+            for section in SMALL.keys() | change.keys()
+        }
+        for name, change in changes.items()
+    }
+    workflow.make(*(f"results/{name}/lds_{method}.csv" for name in changes for method in ("das", "raw_cos")))
+    return workflow

@@ -1,0 +1,118 @@
+"""Every published data set, and a folder of images, runs end to end on a stand-in of its true format."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+import standins
+from workflow.published import STYLES
+from workflow.running import Workflow
+
+# Training images, held-out images, shape of an image, classes.
+EXPECTED = {
+    "cifar2": (24, 6, (32, 32, 3), ["automobile", "horse"]),
+    "cifar10": (40, 10, (32, 32, 3), list(standins.CLASSES)),
+    "celeba": (24, 6, (64, 64, 3), ["face"]),
+    "artbench2": (24, 6, (32, 32, 3), ["post_impressionism", "ukiyo_e"]),
+    "artbench5": (
+        20,
+        5,
+        (32, 32, 3),
+        ["post_impressionism", "ukiyo_e", "romanticism", "renaissance", "baroque"],
+    ),
+    "artbench10": (40, 10, (32, 32, 3), STYLES["artbench10"]),
+    "photographs": (20, 4, (16, 16, 3), None),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_data_set_runs_end_to_end(published, name):
+    results = published.folder / "results" / name
+    train, val, shape, classes = EXPECTED[name]
+    for split, count in (("train", train), ("val", val)):
+        with h5py.File(results / f"images/{split}.h5") as file:
+            assert file["images"].shape == (count, *shape)
+            if classes:
+                assert list(file.attrs["class_names"]) == classes
+            assert len(np.unique(file["labels"])) == len(file.attrs["class_names"])
+    for method in ("das", "raw_cos"):
+        table = pd.read_csv(results / f"lds_{method}.csv")
+        assert set(table.split) == {"val", "gen"}
+        assert table.lds.between(-100, 100).all()
+    assert (results / "images/gen.png").read_bytes().startswith(b"\x89PNG")
+    assert published.planned(f"results/{name}/lds_das.csv") == {}
+
+
+def test_the_check_of_published_indices_says_that_it_was_not_made(published):
+    with h5py.File(published.folder / "results/celeba/subsets.h5") as file:
+        assert file.attrs["published_check"] == "no published indices"
+    with h5py.File(published.folder / "results/cifar2/images/train.h5") as file:
+        assert not file.attrs["published"]
+        assert "not the published archive" in file.attrs["source_check"]
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_prompts_and_captions_are_those_of_the_styles(published, name):
+    results = published.folder / "results" / name
+    with h5py.File(results / "images/gen.h5") as file:
+        found = [caption.decode() for caption in file["captions"]]
+        assert found == [f"a {style.replace('_', ' ')} painting" for style in STYLES[name]]
+        assert list(file["seeds"]) == list(range(len(found)))
+    with h5py.File(results / "images/train.h5") as file:
+        for caption, label in zip(file["captions"], file["labels"], strict=True):
+            style = file.attrs["class_names"][label]
+            assert caption.decode() == f"a {style.replace('_', ' ')} painting"
+
+
+def test_latent_models_are_saved_as_adapters_and_work_on_latents(published):
+    results = published.folder / "results/artbench2"
+    record = json.loads((results / "model/base_model.json").read_text())
+    assert (record["rank"], record["latents"]) == (4, [4, 8, 8])
+    assert (results / "model/pytorch_lora_weights.safetensors").stat().st_size < 100_000
+    assert not (results / "model/unet").exists()
+    with h5py.File(results / "latents/train.h5") as file:
+        assert file["mean"].shape == (24, 2, 4, 8, 8)  # with mirror images, for training
+        latents, encoders = file["mean"][:, 0].reshape(24, -1), file.attrs["weights"]
+    assert record["encoders_sha256"] == encoders
+    with h5py.File(results / "latents/val.h5") as file:
+        assert file["mean"].shape == (6, 1, 4, 8, 8)
+        queries = file["mean"][:, 0].reshape(6, -1)
+    # raw_cos compares latents: its predictions by a direct evaluation.
+    with h5py.File(results / "subsets.h5") as file:
+        membership = file["membership"][()]
+    cosine = (queries @ latents.T) / np.outer(
+        np.linalg.norm(queries, axis=1), np.linalg.norm(latents, axis=1)
+    )
+    with h5py.File(results / "predictions/raw_cos/val.h5") as file:
+        np.testing.assert_allclose(file["prediction"][0], -(membership @ cosine.T), rtol=1e-4)
+
+
+def test_mixed_precision_is_recorded_with_the_model(published):
+    for name, precision in (("artbench2", "fp32"), ("artbench5", "bf16")):
+        provenance = json.loads((published.folder / f"results/{name}/model/provenance.json").read_text())
+        assert provenance["precision"] == precision
+
+
+BROKEN = {
+    "truncated": (lambda data: data[:-100], "truncated: found"),
+    "other content": (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "wrong content: found sha256"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_damaged_archive_is_one_line(published, tmp_path, kind):
+    damage, message = BROKEN[kind]
+    workflow = Workflow(tmp_path)
+    workflow.config = json.loads(json.dumps(published.config))
+    source = workflow.config["datasets"]["cifar2"]["source"]
+    damaged = tmp_path / "cifar-10-binary.tar.gz"
+    with open(source["path"], "rb") as file:
+        damaged.write_bytes(damage(file.read()))
+    source["path"] = str(damaged)
+    done = workflow.run("results/cifar2/images/train.h5")
+    assert done.returncode == 1
+    assert f"error: {damaged}: {message}" in done.stdout
+    assert "Traceback" not in done.stdout
