@@ -16,6 +16,7 @@ include: "rules/model.smk"
 include: "rules/gradients.smk"
 include: "rules/subset_models.smk"
 include: "rules/lds.smk"
+include: "rules/cost.smk"
 
 
 rule demo:

@@ -54,7 +54,7 @@ def run(folder):
     standins.artbench(folder / "artbench", train=12, test=3, size=32)
     tiny_sd.build(folder / "base")
     (folder / "sd.json").write_text(json.dumps(tiny_sd.UNET))
-    pictures.image_folder(folder / "photographs", per_class=8, size=24)
+    pictures.image_folder(folder / "photographs", per_class=14, size=24)
     changes = {
         "cifar2": archive
         | {"model": unet(folder, 32), "lds": {"published_indices": None}, "jobs": {"images_per_shard": 16}},

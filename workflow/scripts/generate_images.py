@@ -11,15 +11,13 @@ from das.generation import GenerationSettings
 from das.images import write_captions
 from das.plots import contact_sheet
 
-IMAGES_PER_BATCH = 50
-
 
 def run(arguments):
     settings = GenerationSettings(**json.loads(arguments.settings))
     model = models.load(arguments.model, cli.choose_device(arguments.device))
     weights = models.weights_sha256(arguments.model)
     record = dataclasses.asdict(settings)
-    blocks = resume.image_blocks(0, settings.count, IMAGES_PER_BATCH)
+    blocks = resume.image_blocks(0, settings.count, generation.IMAGES_PER_BATCH)
     key = resume.job_key(record | {"weights": weights}, code=(generation, diffusion))
     with resume.job_state(arguments.resume, "generate", key) as state:
         parts = resume.compute_blocks(

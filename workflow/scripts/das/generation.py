@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from das.diffusion import to_pixels
 from das.models import Model
 
+# What a sampler makes at once.
+IMAGES_PER_BATCH = 50
+
 
 @dataclass(frozen=True)
 class GenerationSettings:

@@ -1,0 +1,58 @@
+"""What the workflow will cost, before any of it has run.
+
+Needs the configuration alone.
+Makes results/{dataset}/cost.csv and docs/cost.md.
+"""
+
+# The data sets of the published protocol, which docs/cost.md describes.
+PUBLISHED_DATASETS = (
+    "cifar2",
+    "cifar10",
+    "celeba",
+    "artbench2",
+    "artbench5",
+    "artbench10",
+)
+COST_CODE = [f"das/cost/{name}.py" for name in ("counting", "architecture", "estimate")]
+
+
+rule estimate_cost:
+    input:
+        unet=setting("model", "unet"),
+        script=lib("estimate_cost.py"),
+        code=lib(*COST_CODE),
+    output:
+        "results/{dataset}/cost.csv",
+    log:
+        "logs/{dataset}/estimate_cost.log",
+    localrule: True
+    conda:
+        "../envs/das.yaml"
+    params:
+        settings=lambda wildcards: json.dumps(dataset(wildcards)),
+        config=as_json({name: config[name] for name in ("features", "methods", "evaluation")}),
+        gpu_tflops=as_json(config["execution"]["gpu_tflops"]),
+    message:
+        "{wildcards.dataset}: estimating hours, memory and disk"
+    shell:
+        "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+        " --settings {params.settings:q} --config {params.config:q}"
+        " --gpu-tflops {params.gpu_tflops:q} --output {output}"
+
+
+rule describe_costs:
+    input:
+        tables=expand("results/{dataset}/cost.csv", dataset=PUBLISHED_DATASETS),
+        script=lib("describe_costs.py"),
+        code=lib("das/cost/page.py"),
+    output:
+        "docs/cost.md",
+    log:
+        "logs/describe_costs.log",
+    localrule: True
+    conda:
+        "../envs/das.yaml"
+    message:
+        "Describing the costs of the published data sets"
+    shell:
+        "python {input.script} --log {log} --threads {threads} --tables {input.tables} --output {output}"

@@ -1,0 +1,23 @@
+"""Estimate what the workflow costs on a data set, from its configuration alone."""
+
+import json
+from pathlib import Path
+
+from das import artifacts, cli
+from das.cost.estimate import estimate_costs
+
+
+def run(arguments):
+    settings, config, tflops = map(json.loads, (arguments.settings, arguments.config, arguments.gpu_tflops))
+    table = estimate_costs(arguments.dataset, settings, config, tflops)
+    with artifacts.replacing(arguments.output) as beside:
+        table.to_csv(beside, index=False, float_format="%.4g")
+
+
+options = cli.parser(__doc__)
+options.add_argument("--dataset", required=True, help="its name")
+options.add_argument("--settings", required=True, help="JSON of the data set's settings")
+options.add_argument("--config", required=True, help="JSON of features, methods and evaluation")
+options.add_argument("--gpu-tflops", required=True, help="JSON of sustained TFLOP/s by precision")
+options.add_argument("--output", type=Path, required=True)
+cli.main(run, options)
