@@ -56,8 +56,7 @@ def run(folder):
     (folder / "sd.json").write_text(json.dumps(tiny_sd.UNET))
     pictures.image_folder(folder / "photographs", per_class=14, size=24)
     changes = {
-        "cifar2": archive
-        | {"model": unet(folder, 32), "lds": {"published_indices": None}},
+        "cifar2": archive | {"model": unet(folder, 32), "lds": {"published_indices": None}},
         "cifar10": archive | {"model": unet(folder, 32), "split": {"train": 40, "val": 10}},
         "celeba": {
             "source": {"path": str(folder / "celeba"), "files": celeba.files},
