@@ -14,6 +14,7 @@ SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
 
 from das import configuration, paths
+from das.code import code_of
 from das.errors import UserError
 from das.methods import METHODS
 from das.sources.locate import fingerprint, locate
@@ -96,6 +97,13 @@ def lib(*names):
     return [f"{SCRIPTS}/{name}" for name in names]
 
 
+def code(job):
+    """An input function: the modules that decide the result of a kind of job."""
+    return lambda wildcards: lib(
+        *(f"das/{name}" for name in code_of(job, dataset(wildcards)["model"]["family"]))
+    )
+
+
 def model_files(folder):
     """An input function: the files of a saved model, which its family decides."""
 
@@ -124,9 +132,9 @@ def located(wildcards):
 # Modules that read each kind of source, besides those that all share.
 SOURCE_CODE = {
     "digits": (),
-    "cifar10": ("originals", "cifar10_hub", "encoded", "containers", "parquet"),
+    "cifar10": ("originals", "cifar10_hub", "encoded", "containers"),
     "artbench": ("originals", "encoded", "containers", "tables"),
-    "celeba": ("originals", "encoded", "containers", "parquet"),
+    "celeba": ("originals", "encoded", "containers"),
     "folder": ("encoded", "containers", "tables", "locate"),
 }
 
@@ -134,8 +142,19 @@ SOURCE_CODE = {
 def source_code(wildcards):
     """The modules that read a data set's kind of source."""
     kind = dataset(wildcards)["source"]["kind"]
-    names = ("__init__", "base", "decoding", "published", kind, *SOURCE_CODE[kind])
+    hub = any(name.endswith(".parquet") for name in located(wildcards))
+    names = ("base", "decoding", kind, *SOURCE_CODE[kind], *(("parquet",) if hub else ()))
     return lib(*(f"das/sources/{name}.py" for name in names))
+
+
+def published_overrides(wildcards):
+    """What data sets say of a published file in place of what is published, as JSON."""
+    found = {}
+    for name, settings in DATASETS.items():
+        override = settings["source"].get("files", {}).get(wildcards.name)
+        if override is not None and found.setdefault(wildcards.name, override) != override:
+            fail(f"{name}: source.files.{wildcards.name}: another data set says otherwise; set source.path")
+    return json.dumps(found)
 
 
 def image_folder(wildcards):

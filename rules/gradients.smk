@@ -10,14 +10,7 @@ rule project_gradients:
         model=model_files("results/{dataset}/model"),
         inputs=inputs_of("{split}"),
         script=lib("project_gradients.py"),
-        code=lib(
-            "das/features.py",
-            "das/gradients.py",
-            "das/projection.py",
-            "das/inputs.py",
-            "das/diffusion.py",
-            "das/noise.py",
-        ),
+        code=code("gradients"),
     output:
         "results/{dataset}/gradients/{features}/{split}/shard-{shard}.h5",
     log:

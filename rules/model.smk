@@ -6,15 +6,6 @@ Makes results/{dataset}/model/, images/gen.h5, images/gen.png and errors/train.h
 The files of a model depend on its family, and wildcards cannot express that: each family has its own rule.
 """
 
-TRAINING_CODE = (
-    "das/train_jobs.py",
-    "das/training.py",
-    "das/models/base.py",
-    "das/inputs.py",
-    "das/diffusion.py",
-    "das/noise.py",
-)
-
 for family, files in paths.MODEL_FILES.items():
 
     rule:
@@ -25,7 +16,7 @@ for family, files in paths.MODEL_FILES.items():
             unet=setting("model", "unet"),
             base=base_model,
             script=lib("train_model.py"),
-            code=lib(*TRAINING_CODE, f"das/models/{family}.py"),
+            code=code("train"),
         output:
             [f"results/{{dataset}}/model/{file}" for file in files],
         log:
@@ -61,7 +52,7 @@ rule generate_images:
     input:
         model=model_files("results/{dataset}/model"),
         script=lib("generate_images.py"),
-        code=lib("das/generation.py"),
+        code=code("generate"),
     output:
         images="results/{dataset}/images/gen.h5",
         sheet="results/{dataset}/images/gen.png",
@@ -92,7 +83,7 @@ rule measure_errors:
         model=model_files("results/{dataset}/model"),
         inputs=inputs_of("train"),
         script=lib("measure_errors.py"),
-        code=lib("das/evaluation.py", "das/inputs.py", "das/diffusion.py", "das/noise.py"),
+        code=code("errors"),
     output:
         "results/{dataset}/errors/train/shard-{shard}.h5",
     log:

@@ -19,7 +19,7 @@ for name, suffix, models in subset_model_jobs():
             unet=DATASETS[name]["model"]["unet"],
             base=lambda wildcards, name=name: base_model_of(name),
             script=lib("train_subset_models.py"),
-            code=lib("das/subsets.py", *TRAINING_CODE, f"das/models/{family}.py"),
+            code=lib("das/subsets.py", *(f"das/{file}" for file in code_of("train", family))),
         output:
             [
                 f"results/{name}/lds/models/{model}/{file}"
@@ -66,7 +66,7 @@ for name, suffix, models in subset_model_jobs():
             val=f"{space}/val.h5",
             gen=f"{space}/gen.h5",
             script=lib("evaluate_subset_models.py"),
-            code=lib("das/evaluation.py", "das/inputs.py", "das/diffusion.py", "das/noise.py"),
+            code=lib(*(f"das/{file}" for file in code_of("errors", family))),
         output:
             [f"results/{name}/lds/losses/{model}.h5" for model in models],
         log:

@@ -37,8 +37,16 @@ def test_errors_equal_a_direct_evaluation_with_diffusers_own_forward_process():
 @pytest.mark.parametrize("rows", [1, 4, 100])
 def test_errors_do_not_depend_on_the_batch_or_the_range(rows):
     unet = network(0)
-    reference = measure(unet, range(0, 10))
+    reference = measure(unet, range(0, 10), 100)
     np.testing.assert_allclose(measure(unet, range(3, 8), rows), reference[3:8], rtol=1e-5)
+
+
+def test_no_more_rows_run_at_once_than_the_setting_says():
+    unet, sizes = network(0), []
+    unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    measure(unet, range(0, 10), 4)
+    assert max(sizes) == 4
+    assert sum(sizes) == 10 * len(TIMESTEPS)
 
 
 def test_an_error_that_is_not_finite_is_named():

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from test_training import model as pixel_model
 
 import tiny_sd
 from das import artifacts, evaluation, features, generation, latents, models, training
@@ -338,6 +339,43 @@ def test_images_are_generated_as_the_pipeline_does_whatever_the_batch(base, inpu
         output_type="np",
     ).images
     assert np.abs(together[1] / 255 - expected[0]).max() < 0.01
+
+
+def test_a_base_model_stored_in_half_precision_is_read_in_full(base, tmp_path):
+    """Left in half precision, embeddings would be rounded, and sampling would fail after the training."""
+    copy = copy_of(base, tmp_path)
+    for name in ("unet", "vae", "text_encoder"):
+        file = next((copy / name).glob("*.safetensors"))
+        save_file({n: t.half() for n, t in load_file(file).items()}, file, {"format": "pt"})
+        config = json.loads((copy / name / "config.json").read_text())
+        config["dtype" if name == "text_encoder" else "torch_dtype"] = "float16"
+        (copy / name / "config.json").write_text(json.dumps(config))
+    model = BaseModel(str(copy))
+    encoders = model.encoders(CPU)
+    unet = model.unet(tiny_sd.UNET, "unet.json")
+    for network in (encoders.vae, encoders.text_encoder, unet):
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert encoders.embed(CAPTIONS[:1]).dtype == np.float32
+
+
+def test_the_identity_of_a_model_is_that_of_its_tensors(base, inputs, tmp_path):
+    """Headers of safetensors list their metadata in any order; the same adapters are the same model."""
+    resolved = Lora.resolve(settings_of(base), inputs)
+    names = set()
+    for number in range(4):
+        Lora.initial(resolved, 5).save(tmp_path / str(number), {})
+        names.add(models.weights_sha256(tmp_path / str(number)))
+    assert len(names) == 1
+    Lora.initial(resolved, 6).save(tmp_path / "other", {})
+    assert models.weights_sha256(tmp_path / "other") not in names
+
+
+def test_a_model_of_another_family_takes_the_folder_over(initial, tmp_path):
+    initial.save(tmp_path / "model", {})
+    pixel_model(0).save(tmp_path / "model", {})
+    assert models.family_of(tmp_path / "model") == "unet"
+    initial.save(tmp_path / "model", {})
+    assert models.family_of(tmp_path / "model") == "lora"
 
 
 # What is refused

@@ -18,7 +18,7 @@ from das import models
 from das.configuration import load_yaml
 from das.errors import UserError
 from das.inputs import PixelInputs
-from das.models import hub, lora, unet
+from das.models import base, hub, lora, unet
 from das.paths import BASE_MODEL_FILES
 
 ROOT = Path(__file__).parents[2]
@@ -85,13 +85,13 @@ def test_a_unet_that_does_not_fit_the_images_is_refused(tmp_path):
     path.write_text(json.dumps(UNET))
     assert unet.UNet.resolve({"unet": str(path)}, INPUTS)["unet"] == UNET
     with pytest.raises(UserError, match=r"are \(8, 1, 1\), but the model's inputs are 32x32 with 3 channels"):
-        unet.load_config(path, UNet2DModel, (3, 32, 32))
+        base.load_config(path, UNet2DModel, (3, 32, 32))
     path.write_text(json.dumps(UNET | {"up_block_types": ["UpBlock2D", "UpBlock2D"]}))
     with pytest.raises(UserError, match=r"unet\.json: not a UNet2DModel \(Must provide the same number"):
-        unet.load_config(path, UNet2DModel, (1, 8, 8))
+        base.load_config(path, UNet2DModel, (1, 8, 8))
     path.write_text("{")
     with pytest.raises(UserError, match="not a readable JSON file"):
-        unet.load_config(path, UNet2DModel, (1, 8, 8))
+        base.load_config(path, UNet2DModel, (1, 8, 8))
 
 
 def test_images_that_do_not_fit_a_trained_model_are_refused(tmp_path):

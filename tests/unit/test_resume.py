@@ -1,5 +1,7 @@
 """A job that is killed continues: whole blocks are kept, other settings start anew, orphans exclude."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from das import noise, resume
+from das import code, resume
 from das.resume import compute_blocks, image_blocks, job_key, job_state
 
 SCRIPTS = Path(resume.__file__).parents[1]
@@ -38,10 +40,38 @@ def test_blocks_that_are_there_are_not_computed_again(tmp_path):
     assert computed == [0, 2, "again", 4]
 
 
-def test_the_key_depends_on_settings_and_code():
-    assert job_key({"a": 1, "b": 2}, (noise,)) == job_key({"b": 2, "a": 1}, (noise,))
-    assert job_key({"a": 1}, (noise,)) != job_key({"a": 2}, (noise,))
-    assert job_key({"a": 1}, (noise,)) != job_key({"a": 1}, (noise, resume))
+def test_the_key_depends_on_settings_and_code(tmp_path, monkeypatch):
+    first = job_key({"a": 1, "b": 2}, "errors", "unet")
+    assert first == job_key({"b": 2, "a": 1}, "errors", "unet")
+    assert first != job_key({"a": 2, "b": 2}, "errors", "unet")
+    assert first != job_key({"a": 1, "b": 2}, "gradients", "unet")
+    # A copy of the code with one edit in a module that decides the result, and one that does not.
+    home = shutil.copytree(code.HOME, tmp_path / "das")
+    monkeypatch.setattr(resume, "HOME", home)
+    assert first == job_key({"a": 1, "b": 2}, "errors", "unet")
+    (home / "plots.py").write_text("")
+    assert first == job_key({"a": 1, "b": 2}, "errors", "unet")
+    (home / "evaluation.py").write_text("")
+    assert first != job_key({"a": 1, "b": 2}, "errors", "unet")
+
+
+JOBS = ("train", "generate", "errors", "gradients")
+
+
+@pytest.mark.parametrize(
+    ("job", "family"), [("encode", "lora"), *((job, family) for job in JOBS for family in ("unet", "lora"))]
+)
+def test_the_code_of_a_job_is_complete(job, family):
+    """Every module that one of the list imports is in the list, or decides no result."""
+    listed = code.code_of(job, family)
+    for file in listed:
+        text = (code.HOME / file).read_text()
+        names = re.findall(r"^ *from das\.([\w.]+) import", text, re.MULTILINE)
+        for group in re.findall(r"^ *from das import ([\w, ]+)$", text, re.MULTILINE):
+            names += group.split(", ")
+        for name in names:
+            path = name.replace(".", "/")
+            assert f"{path}.py" in listed or path in code.NEUTRAL or name == "__version__", (file, name)
 
 
 def test_state_is_removed_on_success_and_kept_on_failure(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -135,7 +136,25 @@ def test_a_bomb_that_hides_its_size_is_named(tmp_path):
     size = (100_000_000).to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(size, (10).to_bytes(4, "little")))
     assert path.stat().st_size < 200_000
+    tracemalloc.start()
     assert "member a/0.png cannot be read" in message_of(read, Zip(path), ["a/0.png"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000, "what comes is not unpacked before it is refused"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_is_listed_twice_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a/0.png", b"one")
+        archive.writestr("a/0.png", b"two")
+    assert "a member is listed twice" in message_of(read, Zip(tmp_path / "x.zip"), ["a/0.png"])
+
+
+def test_a_zip_packed_by_a_rare_method_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a/0.png", b"one")
+    assert "packed by another method than deflate" in message_of(read, Zip(tmp_path / "x.zip"), ["a/0.png"])
 
 
 def test_an_honest_bomb_is_named(tmp_path):

@@ -160,6 +160,20 @@ def test_tables_without_paths_or_rows(tmp_path):
     assert "lists no images" in message_of(opened, "folder", tmp_path, table="table.csv")
 
 
+def test_names_of_columns_are_not_guessed(tmp_path):
+    """A label or caption that is passed over would be missing from the result without a sign."""
+    filled(tmp_path, "a.png")
+    (tmp_path / "table.csv").write_text("path, label, caption\na.png,cat,a cat\n")
+    source = opened("folder", tmp_path, table="table.csv")
+    assert (source.class_names, source.captions("train")) == (("cat",), ["a cat"])
+    for header, words in (
+        ("path,Label", "found column 'Label', expected is 'label'"),
+        ("path,label,label", "column label is there twice"),
+    ):
+        (tmp_path / "table.csv").write_text(f"{header}\na.png,cat{',dog' * (header.count(',') - 1)}\n")
+        assert words in message_of(opened, "folder", tmp_path, table="table.csv")
+
+
 def test_captions_come_from_one_place(tmp_path):
     filled(tmp_path, "a.png")
     message = message_of(with_table, tmp_path, {"path": "a.png", "caption": "x"}, captions="a {label}")

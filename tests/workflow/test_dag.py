@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import h5py
 import numpy as np
@@ -139,6 +140,36 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
     workflow = changed(undisturbed, "jobs", "rows_per_batch", 7)
     workflow.config["execution"] = {"device": "cpu", "checkpoint_seconds": 1}
     assert workflow.planned(*ALL) == {}
+
+
+def test_files_placed_by_hand_are_kept(tmp_path):
+    """Whatever their dates say: an edit of the code that downloads must not delete them."""
+    (tmp_path / "data/models/someone--model").mkdir(parents=True)
+    names = ("img_align_celeba.zip", "list_eval_partition.txt", "models/someone--model/model_index.json")
+    for name in names:
+        (tmp_path / "data" / name).write_text("placed by hand")
+        os.utime(tmp_path / "data" / name, (0, 0))
+    workflow = Workflow(tmp_path)
+    workflow.config["datasets"]["artbench2"] = {"model": {"base": "someone/model"}}
+    plan = workflow.planned("results/celeba/lds_das.csv", "results/artbench2/latents/train.h5")
+    assert plan["fetch_file"] == 2, "those of ArtBench"
+    assert "fetch_base_model" not in plan
+    assert plan["prepare_images"] == 2
+
+
+PUBLISHED_MODELS = ("cifar2", "cifar10", "celeba", "artbench2", "artbench5", "artbench10")
+
+
+@pytest.mark.parametrize("name", PUBLISHED_MODELS)
+def test_the_dry_run_of_a_published_data_set_is_the_protocol(tmp_path, name):
+    """64 subsets x 3 seeds, each trained and evaluated in a job of its own, and nothing is there yet."""
+    plan = Workflow(tmp_path).planned(f"results/{name}/lds_das.csv")
+    assert plan[f"train_subset_models_{name}"] == plan[f"evaluate_subset_models_{name}"] == 192
+    assert plan["prepare_images"] == plan["draw_subsets"] == plan["generate_images"] == 1
+    latent = name.startswith("artbench")
+    assert plan["train_model_lora" if latent else "train_model_unet"] == 1
+    assert plan.get("encode_latents", 0) == (3 if latent else 0)
+    assert plan.get("fetch_base_model", 0) == (1 if latent else 0)
 
 
 def test_the_dry_run_of_cifar2_is_the_published_protocol(tmp_path):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from das import artifacts, cli, inputs, latents, resume
+from das import artifacts, cli, latents, resume
 from das.models import lora, stable_diffusion
 
 
@@ -11,7 +11,7 @@ def run(arguments):
     sha256 = base.sha256(*lora.ENCODERS)
     settings = {"flip": arguments.flip}
     identity = settings | {"images": artifacts.file_sha256(arguments.images), "encoders": sha256}
-    key = resume.job_key(identity, code=(latents, inputs, stable_diffusion))
+    key = resume.job_key(identity, "encode", "lora")
     with resume.job_state(arguments.resume, "latents", key) as state:
         latents.encode(
             base.encoders(cli.choose_device(arguments.device)),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from das import artifacts, cli, diffusion, evaluation, inputs, models, noise, resume
+from das import artifacts, cli, evaluation, inputs, models, resume
 from das.diffusion import choose_timesteps
 from das.paths import parse_model_name
-from das.precision import prepare_network
+from das.precision import choose_precision, prepare_network
 
 
 def run(arguments):
@@ -18,9 +18,13 @@ def run(arguments):
     queries = {split: inputs.read_inputs(path) for split, path in paths.items()}
     names = {name: models.weights_sha256(arguments.models / name) for name in arguments.names}
     files = [artifacts.file_sha256(path) for path in paths.values()]
-    key = resume.job_key(
-        settings | {"models": names, "images": files}, code=(evaluation, diffusion, inputs, noise)
-    )
+    identity = settings | {
+        "models": names,
+        "images": files,
+        "chosen": choose_precision(settings["precision"], device),
+    }
+    family = models.family_of(arguments.models / arguments.names[0])
+    key = resume.job_key(identity, "errors", family)
     with resume.job_state(arguments.resume, "evaluate", key) as state:
         for name, weights in names.items():
             model = models.load(arguments.models / name, device)

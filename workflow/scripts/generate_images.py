@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from das import artifacts, cli, diffusion, generation, models, resume
+from das import artifacts, cli, generation, models, resume
 from das.generation import GenerationSettings
 from das.images import write_captions
 from das.plots import contact_sheet
@@ -18,7 +18,7 @@ def run(arguments):
     weights = models.weights_sha256(arguments.model)
     record = dataclasses.asdict(settings)
     blocks = resume.image_blocks(0, settings.count, generation.IMAGES_PER_BATCH)
-    key = resume.job_key(record | {"weights": weights}, code=(generation, diffusion))
+    key = resume.job_key(record | {"weights": weights}, "generate", model.family)
     with resume.job_state(arguments.resume, "generate", key) as state:
         parts = resume.compute_blocks(
             state,

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from das import artifacts, cli, diffusion, evaluation, inputs, models, noise, precision, resume
+from das import artifacts, cli, diffusion, evaluation, inputs, models, resume
+from das.precision import prepare_network
 
 
 def run(arguments):
@@ -16,13 +17,14 @@ def run(arguments):
     model.require(images, arguments.inputs)
     timesteps = diffusion.choose_timesteps("uniform", settings["timesteps"], len(model.schedule))
     indices = cli.shard_indices(arguments, len(images))
-    dtype = precision.prepare_network(model.network, settings["precision"], device)
+    dtype = prepare_network(model.network, settings["precision"], device)
     identity = settings | {
+        "dtype": str(dtype),
         "weights": weights,
         "inputs": artifacts.file_sha256(arguments.inputs),
         "indices": [indices.start, indices.stop],
     }
-    key = resume.job_key(identity, code=(evaluation, diffusion, inputs, noise))
+    key = resume.job_key(identity, "errors", model.family)
     with resume.job_state(arguments.resume, "errors", key) as state:
         draws = [
             evaluation.measure_errors(
@@ -41,7 +43,13 @@ def run(arguments):
             for draw in range(settings["draws"])
         ]
         with artifacts.write(
-            arguments.output, "errors", arguments.dataset, settings, weights, first=indices.start
+            arguments.output,
+            "errors",
+            arguments.dataset,
+            settings,
+            weights,
+            precision=str(dtype),
+            first=indices.start,
         ) as file:
             file["error"] = np.mean(draws, axis=0)
             file["timesteps"] = timesteps

@@ -3,36 +3,29 @@
 import dataclasses
 import json
 
-from das import (
-    artifacts,
-    cli,
-    diffusion,
-    features,
-    gradients,
-    inputs,
-    models,
-    noise,
-    projection,
-    resume,
-)
+from das import artifacts, cli, features, inputs, models, resume
+from das.precision import prepare_network
 
 
 def run(arguments):
     settings = features.FeatureSettings(**json.loads(arguments.settings))
-    model = models.load(arguments.model, cli.choose_device(arguments.device))
+    device = cli.choose_device(arguments.device)
+    model = models.load(arguments.model, device)
     weights = models.weights_sha256(arguments.model)
     images = inputs.read_inputs(arguments.inputs)
     model.require(images, arguments.inputs)
     indices = cli.shard_indices(arguments, len(images))
 
+    dtype = prepare_network(model.network, settings.precision, device)
     identity = dataclasses.asdict(settings) | {
+        "dtype": str(dtype),
         "weights": weights,
         "inputs": artifacts.file_sha256(arguments.inputs),
         "split": arguments.split,
         "indices": [indices.start, indices.stop],
     }
-    code = (features, gradients, projection, diffusion, inputs, noise)
-    with resume.job_state(arguments.resume, "gradients", resume.job_key(identity, code)) as state:
+    key = resume.job_key(identity, "gradients", model.family)
+    with resume.job_state(arguments.resume, "gradients", key) as state:
         dimension, blocks = features.project(
             model.network,
             model.schedule,
@@ -42,6 +35,7 @@ def run(arguments):
             split=arguments.split,
             rows=arguments.rows,
             state=state,
+            precision=dtype,
         )
         with artifacts.write(
             arguments.output,
@@ -49,6 +43,7 @@ def run(arguments):
             arguments.dataset,
             dataclasses.asdict(settings),
             weights,
+            precision=str(dtype),
             split=arguments.split,
             first=indices.start,
             count=len(indices),

@@ -77,7 +77,7 @@ def denoising_errors(
         inputs: the whole split.
         indices: which consecutive images of it to measure.
         purpose: names the noise, see `das.noise.image_noise`.
-        rows: about how many (image, timestep) pairs to run at once; changes rounding only.
+        rows: how many (image, timestep) pairs to run at once, at most; changes rounding only.
         precision: of matrix products; the error itself is a float32 mean.
 
     Returns:
@@ -86,6 +86,23 @@ def denoising_errors(
     Raises:
         UserError: an error is not finite; names image and timestep.
     """
+    if len(indices) > rows:  # fewer rows than images: a few images at a time
+        parts = [
+            denoising_errors(
+                unet,
+                schedule,
+                inputs,
+                range(first, min(first + rows, indices.stop)),
+                timesteps,
+                purpose=purpose,
+                seed=seed,
+                draw=draw,
+                rows=rows,
+                precision=precision,
+            )
+            for first in range(indices.start, indices.stop, rows)
+        ]
+        return np.concatenate(parts)
     device = next(unet.parameters()).device
     clean, condition = inputs.clean(indices).to(device), inputs.condition(indices)
     condition = None if condition is None else condition.to(device)

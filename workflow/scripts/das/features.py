@@ -17,7 +17,6 @@ from das.errors import UserError
 from das.gradients import ImageGradients
 from das.inputs import Inputs
 from das.memory import require_memory
-from das.precision import prepare_network
 from das.projection import make_projection, projection_dimension
 from das.resume import compute_blocks, image_blocks
 
@@ -51,6 +50,7 @@ def project(
     split: str,
     rows: int,
     state: Path,
+    precision: torch.dtype = torch.float32,
 ) -> tuple[int, Iterator[NDArray[np.float32]]]:
     """Features of some images of a split.
 
@@ -60,6 +60,7 @@ def project(
         split: names the noise, so that no two splits share it.
         rows: how many (image, timestep) pairs to run at once; changes rounding only.
         state: folder for unfinished work.
+        precision: of matrix products, for which the network is prepared.
 
     Returns:
         k, and an iterator over float32 [n, k], block after block in the order of the images.
@@ -79,7 +80,6 @@ def project(
     projection = make_projection(
         settings.projection, settings.dimension, settings.projection_seed, shapes, device
     )
-    precision = prepare_network(unet, settings.precision, device)
     gradients = ImageGradients(unet, schedule, settings.output, settings.normalise, projection, precision)
     timesteps = choose_timesteps(settings.strategy, settings.timesteps, len(schedule))
 

@@ -131,6 +131,8 @@ def read_inputs(path: Path) -> Inputs:
     """
     with artifacts.read(path, PIXELS, LATENTS) as artifact:
         if artifact.kind == PIXELS:
+            size = math.prod(artifact.shape("images"))
+            require_memory(size, f"{path}: reading images", "use fewer or smaller images")
             return PixelInputs(artifact.read("images", (None,) * 4, np.uint8))
         shape = artifact.shape("mean")
         require_memory(

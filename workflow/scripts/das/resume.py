@@ -14,32 +14,31 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import inspect
 import io
 import itertools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from das.artifacts import replacing
+from das.code import HOME, code_of
 
 log = logging.getLogger(__name__)
 
 
-def job_key(settings: dict[str, Any], code: Sequence[ModuleType]) -> str:
-    """A key that changes when the settings or the source text of the modules change."""
+def job_key(settings: dict[str, Any], job: str, family: str) -> str:
+    """A key that changes when the settings change, or the code that decides the result (`das.code`)."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for module in code:
-        digest.update(inspect.getsource(module).encode())
+    for name in code_of(job, family):
+        digest.update((HOME / name).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from das import artifacts
 from das.errors import UserError
 
 # What all shards of an analysis, of training and of query images, must have in common.
-AGREE = ("dataset", "weights", "projection", "settings")
+AGREE = ("dataset", "weights", "projection", "precision", "settings")
 
 BLOCK_BYTES = 2**27
 
@@ -134,7 +134,7 @@ def join_errors(paths: Sequence[Path], output: Path) -> None:
     first = opened[0][2]
     total, width = 0, opened[0][1][1]
     for start, shape, artifact in opened:
-        for name in ("dataset", "weights", "settings"):
+        for name in AGREE:
             artifacts.require_same(name, first, artifact)
         if start != total:
             raise UserError(f"{artifact.path}: starts at image {start}, expected {total}; a shard is missing")

@@ -22,7 +22,7 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from das import diffusion, inputs, models, noise, training
+from das import models
 from das.artifacts import file_sha256
 from das.cli import choose_device
 from das.errors import UserError
@@ -102,12 +102,14 @@ def train_models(
     family = models.family(model["family"])
     recipe = {"train": dataclasses.asdict(settings), "model": model, "precision": precision, **provenance}
     members = [(t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest()) for t in trainings]
-    code = (training, models.base, sys.modules[family.__module__], inputs, noise, diffusion)
-    key = job_key(recipe | {"trainings": members}, code)
+    key = job_key(recipe | {"trainings": members}, "train", family.family)
     state = resume / f"train-{key}"
     with job_state(resume, "train", key) if accelerator.is_main_process else nullcontext():
         accelerator.wait_for_everyone()
+        scale = accelerator.scaler.state_dict() if accelerator.scaler else None
         for job in trainings:
+            if scale is not None:  # of fp16: no training inherits that of the one before
+                accelerator.scaler.load_state_dict(scale)
             started = family.initial(model, job.seed)
             prepare_network(started.network, settings.precision, chosen_device)
             started.network = train(

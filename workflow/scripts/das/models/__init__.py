@@ -11,13 +11,14 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from das.artifacts import file_sha256
 from das.errors import UserError
 from das.models.base import Model
 from das.paths import IDENTITY_FILES, MODEL_FILES
 
-__all__ = ["Model", "family", "load", "weights_sha256"]
+__all__ = ["Model", "family", "family_of", "load", "weights_sha256"]
 
 # Family, which is also the name of its module here, and the class in that module.
 FAMILIES = {"unet": "UNet", "lora": "Lora"}
@@ -37,18 +38,35 @@ def load(folder: Path, device: torch.device) -> Model:
     Raises:
         UserError: a file is missing or cannot be read, or does not belong to the others.
     """
-    return family(_family_of(folder)).load(folder, device)
+    return family(family_of(folder)).load(folder, device)
 
 
 def weights_sha256(folder: Path) -> str:
     """Identity of a saved model: sha256 over its weights and configuration, and its base model's hash."""
     digest = hashlib.sha256()
-    for name in IDENTITY_FILES[_family_of(folder)]:
-        digest.update(file_sha256(folder / name).encode())
+    for name in IDENTITY_FILES[family_of(folder)]:
+        hashed = tensors_sha256 if name.endswith(".safetensors") else file_sha256
+        digest.update(hashed(folder / name).encode())
     return digest.hexdigest()
 
 
-def _family_of(folder: Path) -> str:
+def tensors_sha256(path: Path) -> str:
+    """sha256 of the tensors in a file of safetensors, whose header may differ for the same tensors."""
+    digest = hashlib.sha256()
+    try:
+        with safe_open(path, "pt") as file:
+            for name in sorted(file.keys()):
+                tensor = file.get_tensor(name).contiguous()
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path}: not complete safetensors ({error}); delete the model and make it again"
+        ) from error
+    return digest.hexdigest()
+
+
+def family_of(folder: Path) -> str:
     """The family whose files a folder holds; raises UserError where one is missing."""
     name = "lora" if (folder / "base_model.json").exists() else "unet"
     needed = [file for file in MODEL_FILES[name] if file != "provenance.json"]

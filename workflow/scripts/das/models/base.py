@@ -102,7 +102,37 @@ class Model(ABC):
             for name in MODEL_FILES[self.family]:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (beside / name).replace(folder / name)
+            for name in {n for names in MODEL_FILES.values() for n in names} - {*MODEL_FILES[self.family]}:
+                (folder / name).unlink(missing_ok=True)  # of a model of another family that was here
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error}") from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def load_config(path: Path, kind: type, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """A UNet configuration in diffusers' JSON format, checked against inputs of shape (C, H, W).
+
+    Args:
+        kind: the diffusers class that it configures.
+
+    Raises:
+        UserError: the file cannot be read, is no such configuration, or does not fit the inputs.
+    """
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+    channels, height, width = shape
+    found = (config.get("sample_size"), config.get("in_channels"), config.get("out_channels"))
+    if found != (height, channels, channels) or height != width:
+        raise UserError(
+            f"{path}: sample_size, in_channels, out_channels are {found}, "
+            f"but the model's inputs are {height}x{width} with {channels} channels"
+        )
+    try:
+        with torch.device("meta"):
+            kind.from_config(config)  # type: ignore[attr-defined]
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise UserError(f"{path}: not a {kind.__name__} ({' '.join(str(error).split())})") from error
+    return config

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from torch import nn
 
 from das.errors import UserError
 from das.inputs import Inputs, LatentInputs
-from das.models.base import Model
+from das.models.base import Model, load_config
 from das.models.stable_diffusion import UNREADABLE, BaseModel
-from das.models.unet import load_config
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 ADAPTER = "default"
@@ -48,6 +48,7 @@ class Lora(Model):
         if not isinstance(inputs, LatentInputs):
             raise UserError(f"model.base: {settings['base']} works on latents, but the inputs are pixels")
         base = BaseModel(settings["base"])
+        _require_encoders(base, inputs.encoders)
         return {
             "family": cls.family,
             "base": settings["base"],
@@ -131,7 +132,7 @@ class Lora(Model):
             raise UserError(
                 "generate.prompts, generate.guidance: not set, a text-conditioned model needs them"
             )
-        sampler = self._sampler()
+        sampler = self._sampler
         size = [self.record["latents"][axis] * sampler.vae_scale_factor for axis in (1, 2)]
         return sampler(
             list(prompts),
@@ -143,16 +144,12 @@ class Lora(Model):
             output_type="np",
         ).images
 
+    @cached_property
     def _sampler(self) -> Any:
         from diffusers import StableDiffusionPipeline  # here, since loading it takes seconds
 
         base = BaseModel(self.record["base"])
-        found = base.sha256(*ENCODERS)
-        if found != self.record["encoders_sha256"]:
-            raise UserError(
-                f"{base.folder}: autoencoder and text encoder have sha256 {found}, "
-                f"the latents were made with {self.record['encoders_sha256']}"
-            )
+        _require_encoders(base, self.record["encoders_sha256"])
         encoders = base.encoders(next(self.network.parameters()).device)
         sampler = StableDiffusionPipeline(
             vae=encoders.vae,
@@ -166,6 +163,16 @@ class Lora(Model):
         )
         sampler.set_progress_bar_config(disable=True)
         return sampler
+
+
+def _require_encoders(base: BaseModel, expected: str) -> None:
+    """Refuse a base model whose encoders are not those that made the latents."""
+    found = base.sha256(*ENCODERS)
+    if found != expected:
+        raise UserError(
+            f"{base.folder}: autoencoder and text encoder have sha256 {found}, "
+            f"the latents were made with {expected}"
+        )
 
 
 def _require_rank(unet: nn.Module, rank: int, path: Path) -> None:

@@ -112,7 +112,11 @@ class BaseModel:
                 )
         with self._reading("unet"):
             unet = UNet2DConditionModel.from_pretrained(
-                self.folder / "unet", local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+                self.folder / "unet",
+                local_files_only=True,
+                use_safetensors=True,
+                low_cpu_mem_usage=False,
+                torch_dtype=torch.float32,
             )
         return unet.requires_grad_(False)
 
@@ -125,11 +129,15 @@ class BaseModel:
         """Autoencoder and text encoder."""
         with self._reading("vae"):
             vae = AutoencoderKL.from_pretrained(
-                self.folder / "vae", local_files_only=True, use_safetensors=True
+                self.folder / "vae", local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
             )
         with self._reading("text_encoder"):
+            # Weights may be stored in half precision, and would be left so.
             text = CLIPTextModel.from_pretrained(
-                self.folder / "text_encoder", local_files_only=True, use_safetensors=True
+                self.folder / "text_encoder",
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
             )
         with self._reading("tokenizer"):
             tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from das.errors import UserError
 from das.inputs import Inputs, PixelInputs
-from das.models.base import Model
+from das.models.base import Model, load_config
 
 
 class UNet(Model):
@@ -69,31 +68,3 @@ class UNet(Model):
         sampler.set_progress_bar_config(disable=True)
         options = {"eta": 0.0, "num_inference_steps": steps, "output_type": "np"}
         return sampler(batch_size=len(generators), generator=list(generators), **options).images
-
-
-def load_config(path: Path, kind: type, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """A UNet configuration in diffusers' JSON format, checked against inputs of shape (C, H, W).
-
-    Args:
-        kind: the diffusers class that it configures.
-
-    Raises:
-        UserError: the file cannot be read, is no such configuration, or does not fit the inputs.
-    """
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from error
-    channels, height, width = shape
-    found = (config.get("sample_size"), config.get("in_channels"), config.get("out_channels"))
-    if found != (height, channels, channels) or height != width:
-        raise UserError(
-            f"{path}: sample_size, in_channels, out_channels are {found}, "
-            f"but the model's inputs are {height}x{width} with {channels} channels"
-        )
-    try:
-        with torch.device("meta"):
-            kind.from_config(config)  # type: ignore[attr-defined]
-    except (ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path}: not a {kind.__name__} ({' '.join(str(error).split())})") from error
-    return config

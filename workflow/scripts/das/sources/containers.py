@@ -93,11 +93,17 @@ class Zip(Container):
                 missing = wanted - {member.filename for member in members}
                 if missing:
                     raise _missing(self.path, missing)
+                if len(members) > len(wanted):
+                    raise UserError(f"{self.path}: a member is listed twice")
                 for member in sorted(members, key=lambda member: member.header_offset):
                     where = self.where(member.filename)
                     require_moderate(member.file_size, where)
-                    # No more than the size that the list states is unpacked, whatever follows it.
-                    yield member.filename, archive.read(member)
+                    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                        raise UserError(f"{where} is packed by another method than deflate")
+                    with archive.open(member) as stream:
+                        # Unpacks no more than the size that the list states, whatever follows it; the byte
+                        # beyond makes zipfile compare the checksum.
+                        yield member.filename, stream.read(member.file_size + 1)
         except (
             *(zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error),
             *(RuntimeError, NotImplementedError),  # encrypted, or packed by a method that Python lacks

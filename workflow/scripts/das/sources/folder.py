@@ -19,6 +19,7 @@ from das.sources.locate import image_files
 from das.sources.tables import read_table
 
 ONE_CLASS = "image"
+COLUMNS = ("path", "label", "caption")
 
 
 def open_source(settings: SourceSettings) -> Source:
@@ -82,6 +83,9 @@ def _classes_of_subfolders(folder: Path, names: list[str]) -> list[str]:
 def _read_images(table: Path, folder: Path) -> tuple[list[str], list[str], list[str] | None]:
     """Paths, classes and captions of the images that a table lists."""
     columns, rows = read_table(table, ("path",))
+    for column in columns:
+        if column not in COLUMNS and column.lower() in COLUMNS:
+            raise UserError(f"{table}: found column {column!r}, expected is {column.lower()!r}")
     names: dict[str, None] = {}
     classes: list[str] = []
     captions: list[str] = []
@@ -93,7 +97,7 @@ def _read_images(table: Path, folder: Path) -> tuple[list[str], list[str], list[
             raise UserError(f"{where}: no file {folder / name}")
         if name in names:
             raise UserError(f"{where}: path {name!r} is listed twice")
-        for column in ("label", "caption"):
+        for column in COLUMNS[1:]:
             if not row.get(column, "given").strip():
                 raise UserError(f"{where}: {column} of {name} is empty")
         names[name] = None

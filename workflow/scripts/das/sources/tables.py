@@ -21,6 +21,10 @@ def read_table(
     """
     rows = _rows(path)
     _, columns = next(rows, (1, []))
+    columns = [name.strip() for name in columns]
+    twice = {name for name in columns if columns.count(name) > 1}
+    if twice:
+        raise UserError(f"{path}: column {', '.join(sorted(twice))} is there twice")
     missing = [name for name in required if name not in columns]
     if missing:
         found = ", ".join(columns) or "nothing"
