@@ -36,7 +36,8 @@ try:
         schemas / "dataset.schema.yaml",
     )
     for settings in DATASETS.values():
-        settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, settings["model"]["unet"]))
+        if not os.path.isabs(settings["model"]["unet"]):
+            settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, settings["model"]["unet"]))
 except UserError as error:
     fail(error)
 

@@ -50,9 +50,11 @@ class Workflow:
         self.config = {"datasets": {"tiny": tiny}, "evaluation": {"bootstrap": 100}}
 
     def copy(self, folder):
-        """A copy of the workflow, with what it has made, in another folder."""
+        """A copy of the workflow, with what it has made and its configuration, in another folder."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        return Workflow(folder)
+        copied = Workflow(folder)
+        copied.config = copy.deepcopy(self.config)
+        return copied
 
     def command(self, *arguments):
         (self.folder / "unet.json").write_text(json.dumps(UNET))
