@@ -176,12 +176,13 @@ def base_model_of(name):
     if base is None:
         return []
     folder = paths.base_model_folder(base)
-    if folder == base and not os.path.isdir(base):
+    index = f"{folder}/model_index.json"
+    if folder == base and not os.path.exists(index):
         fail(
-            f"{name}: model.base: no folder {base!r}, expected a Stable Diffusion 1 model in diffusers' "
+            f"{name}: model.base: no file {index!r}, expected a Stable Diffusion 1 model in diffusers' "
             "format, or the name of one on the Hugging Face hub"
         )
-    return [f"{folder}/model_index.json"]
+    return [index]
 
 
 def base_model(wildcards):

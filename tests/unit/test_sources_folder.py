@@ -169,6 +169,7 @@ def test_names_of_columns_are_not_guessed(tmp_path):
     for header, words in (
         ("path,Label", "found column 'Label', expected is 'label'"),
         ("path,label,label", "column label is there twice"),
+        ("path,lable", "found column 'lable', but none named 'label'"),
     ):
         (tmp_path / "table.csv").write_text(f"{header}\na.png,cat{',dog' * (header.count(',') - 1)}\n")
         assert words in message_of(opened, "folder", tmp_path, table="table.csv")

@@ -49,7 +49,7 @@ MISTAKES = {
     "base model that is not there": (
         {"datasets": {"artbench2": {"model": {"base": "/nowhere/model"}}}},
         "results/artbench2/lds_das.csv",
-        "error: artbench2: model.base: no folder '/nowhere/model', expected a Stable Diffusion 1 model",
+        "error: artbench2: model.base: no file '/nowhere/model/model_index.json', expected a Stable",
     ),
     "no base model": (
         {"datasets": {"digits": {"model": {"family": "lora"}}}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f"line {where.line + 1}: " if where else ""
@@ -73,6 +76,8 @@ def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> d
     files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     datasets = {}
     for name in sorted({*files, *changes}):
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            raise UserError(f"{files[name]}: name of a data set, allowed are letters, digits and _")
         base = load_yaml(files[name]) if name in files else {}
         source = str(files[name]) if name in files else f"datasets.{name}"
         if name in files and name in changes:
@@ -162,6 +167,7 @@ def _describe(error: jsonschema.ValidationError) -> str:
         "minItems": f"at least {limit} entries",
         "uniqueItems": "no entry twice",
         "pattern": f"text that matches {limit}",
+        "anyOf": error.schema.get("description", ""),
     }.get(str(rule), f"{rule} {limit}")
     return f"{key}: found {value!r}, allowed is {allowed}"
 

@@ -86,6 +86,11 @@ def _read_images(table: Path, folder: Path) -> tuple[list[str], list[str], list[
     for column in columns:
         if column not in COLUMNS and column.lower() in COLUMNS:
             raise UserError(f"{table}: found column {column!r}, expected is {column.lower()!r}")
+        if column not in COLUMNS and "label" not in columns:
+            raise UserError(
+                f"{table}: found column {column!r}, but none named 'label'; rename or remove it, "
+                "so that no labels are passed over"
+            )
     names: dict[str, None] = {}
     classes: list[str] = []
     captions: list[str] = []
