@@ -13,10 +13,10 @@ import sys
 SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
 
-from das import configuration, paths
+from das import configuration, methods, paths
+from das.attribution import JOURNEY, SPLITS, attributions
 from das.code import code_of
 from das.errors import UserError
-from das.methods import METHODS
 from das.sources.locate import fingerprint, locate
 from das.sources.published import PUBLISHED, published_files
 
@@ -29,7 +29,9 @@ def fail(message):
 try:
     schemas = Path(workflow.basedir, "workflow", "schemas")
     config = configuration.validate(config, schemas / "config.schema.yaml", "config/config.yaml")
-    configuration.check_methods(config, {name: method.inputs for name, method in METHODS.items()})
+    for module in config["method_modules"]:
+        methods.load(module)
+    METHODS = attributions(config)
     DATASETS = configuration.load_datasets(
         Path(workflow.basedir, "config", "datasets"),
         config["datasets"],
@@ -190,6 +192,19 @@ def base_model(wildcards):
     return base_model_of(wildcards.dataset)
 
 
+def clip_model(wildcards):
+    """The files of the CLIP model; of one on the hub, where they are downloaded to."""
+    folder = paths.base_model_folder(config["clip"]["model"])
+    if folder == config["clip"]["model"]:
+        for name in paths.CLIP_FILES:
+            if not os.path.exists(f"{folder}/{name}"):
+                fail(
+                    f"clip.model: no file {f'{folder}/{name}'!r}, expected a folder with "
+                    f"{', '.join(paths.CLIP_FILES)}, or the name of a CLIP model on the Hugging Face hub"
+                )
+    return [f"{folder}/{name}" for name in paths.CLIP_FILES[:1]]
+
+
 def inputs_folder(settings):
     """Where what the model sees of the images lies: they themselves, or their latents."""
     return "images" if settings["model"]["family"] == "unet" else "latents"
@@ -237,6 +252,14 @@ def subset_model_names(settings):
     ]
 
 
+def losses_of(wildcards, pool):
+    """The losses of all retrained models of a pool."""
+    return [
+        f"results/{wildcards.dataset}/{pool}/losses/{model}.h5"
+        for model in subset_model_names(dataset(wildcards), pool)
+    ]
+
+
 def subset_model_jobs():
     """(data set, suffix of the rules' names, models of a job) for every job of rules/subset_models.smk."""
     for name, settings in DATASETS.items():
@@ -249,41 +272,97 @@ def subset_model_jobs():
 
 
 def method(wildcards):
-    """The configuration of the method that a path names."""
-    if wildcards.method not in config["methods"]:
-        fail(f"methods: no {wildcards.method!r}, known are {', '.join(config['methods'])}")
-    return config["methods"][wildcards.method]
+    """The configured method that a path names."""
+    if wildcards.method not in METHODS:
+        fail(f"methods: no {wildcards.method!r}, known are {', '.join(METHODS)}")
+    found = METHODS[wildcards.method]
+    missing = found.missing(config, dataset(wildcards))
+    if missing:
+        fail(f"{wildcards.dataset}: {found.name} needs {missing}")
+    split = getattr(wildcards, "split", None)
+    if split not in (None, *found.splits):
+        fail(
+            f"{wildcards.dataset}: {found.name} scores generated queries alone, for only they have a sampling "
+            f"trajectory; found split {split}, allowed is {', '.join(found.splits)}"
+        )
+    return found
 
 
-def features_of(wildcards):
-    """The folder of the features that a method uses."""
-    return f"gradients/{method(wildcards)['features']}"
+def splits_of(wildcards):
+    """The splits of queries that a method scores."""
+    return list(method(wildcards).splits)
+
+
+def available_methods(wildcards):
+    """The methods for which a data set has what they need, in the configuration's order."""
+    settings = dataset(wildcards)
+    return [name for name, found in METHODS.items() if found.missing(config, settings) is None]
+
+
+def method_modules(wildcards):
+    """The file that defines a method's scoring rule."""
+    return os.path.relpath(method(wildcards).rule.score.__code__.co_filename)
+
+
+def lds_table(wildcards):
+    """The table that says which damping was chosen on held-out subsets; none where it is chosen otherwise."""
+    if config["scores"]["damping"] != "held_out" or not method(wildcards).rule.damped:
+        return []
+    return [f"results/{wildcards.dataset}/lds_{wildcards.method}.csv"]
 
 
 def scoring_inputs(wildcards):
-    """Files that a method's scores are computed from, by name."""
-    score = METHODS[method(wildcards)["score"]]
-    folder = f"results/{wildcards.dataset}"
-    home = score.score.__module__.replace(".", "/")
-    files = {"code": lib("das/scoring.py", "das/kernel.py", "das/clean.py", f"{home}.py")}
-    if "features" in score.inputs:
-        files["train_features"] = shard_files(features_of, "train")(wildcards)
-        files["query_features"] = shard_files(features_of, "{split}")(wildcards)
-    if "errors" in score.inputs:
-        files["train_errors"] = f"{folder}/errors/train.h5"
-    if "images" in score.inputs:
+    """Files that a method's scores are computed from, by name; of several parts, one part after another."""
+    found, folder = method(wildcards), f"results/{wildcards.dataset}"
+    variants, inputs = found.variants(dataset(wildcards)), found.inputs
+    files = {
+        "code": lib(*(f"das/{name}.py" for name in ("scoring", "scorer", "providers", "kernel", "clean"))),
+        "rule": method_modules(wildcards),
+    }
+    if found.features:
+        journey = JOURNEY if found.queries == "journey" else ""
+        for name, split, suffix in (("train", "train", ""), ("query", "{split}", journey)):
+            files[f"{name}_features"] = [
+                file
+                for variant in variants
+                for file in shard_files(f"gradients/{found.features}{variant}{suffix}", split)(wildcards)
+            ]
+    if found.kernel:
+        files["kernels"] = [f"{folder}/kernels/{found.kernel}{variant}.h5" for variant in variants]
+    if "errors" in inputs:
+        files["train_errors"] = [f"{folder}/errors{variant}/train.h5" for variant in variants]
+    if "images" in inputs:
         files["train_images"] = inputs_of("train")(wildcards)
         files["query_images"] = inputs_of("{split}")(wildcards)
+    if "embeddings" in inputs:
+        files["train_embeddings"] = f"{folder}/embeddings/clip/train.h5"
+        files["query_embeddings"] = f"{folder}/embeddings/clip/{{split}}.h5".format(**wildcards)
+    if "retraining" in inputs:
+        files["retrained_subsets"] = f"{folder}/retrain/subsets.h5"
+        files["retrained_losses"] = losses_of(wildcards, "retrain")
     return files
 
 
 def scoring_options(wildcards, input):
-    """Command line options for those files."""
-    names = (
-        "train_features",
-        "query_features",
-        "train_errors",
-        "train_images",
-        "query_images",
-    )
-    return " ".join(f"--{n.replace('_', '-')} {input[n]}" for n in names if n in input.keys())
+    """Command line options for those files, and for how the method uses them."""
+    found = method(wildcards)
+    parts = len(found.variants(dataset(wildcards)))
+    options = [f"--score {found.rule.name} --split {wildcards.split}"]
+    if config["method_modules"]:
+        options.append(f"--modules {' '.join(map(shlex.quote, config['method_modules']))}")
+    for name in input.keys():
+        flag = f"--{name.replace('_', '-')}"
+        if name in ("train_features", "query_features"):
+            files, size = list(input[name]), len(input[name]) // parts
+            options += [
+                f"{flag} {' '.join(files[first : first + size])}" for first in range(0, len(files), size)
+            ]
+        elif name.startswith(("train_", "query_", "retrained_", "kernels")):
+            options.append(f"{flag} {input[name]}")
+    if found.over == "timesteps":
+        options.append("--by-timestep")
+    if found.dimension:
+        options.append(f"--dimension {found.dimension}")
+    if found.candidates:
+        options.append(f"--candidates-by {found.candidates.by} --candidates {found.candidates.count}")
+    return " ".join(options)

@@ -19,14 +19,13 @@ rule predict_losses:
     conda:
         "../envs/das.yaml"
     params:
-        score=lambda wildcards: method(wildcards)["score"],
         dampings=config["evaluation"]["dampings"],
         inputs=scoring_options,
     message:
         "{wildcards.dataset}: predicting losses, {wildcards.method} on {wildcards.split}"
     shell:
         "python {input.script} --log {log} --threads {threads}"
-        " --score {params.score} {params.inputs} --subsets {input.subsets}"
+        " {params.inputs} --subsets {input.subsets}"
         " --dampings {params.dampings} --output {output}"
 
 
@@ -78,7 +77,7 @@ rule summarise_lds:
 rule score_images:
     input:
         unpack(scoring_inputs),
-        table="results/{dataset}/lds_{method}.csv",
+        table=lds_table,
         script=lib("score_images.py"),
     output:
         "results/{dataset}/scores/{method}/{split}.h5",
@@ -89,10 +88,12 @@ rule score_images:
     conda:
         "../envs/das.yaml"
     params:
-        score=lambda wildcards: method(wildcards)["score"],
         inputs=scoring_options,
+        damping=config["scores"]["damping"],
+        table=lambda wildcards, input: f"--table {input.table[0]}" if input.table else "",
+        top=config["scores"]["top"],
     message:
         "{wildcards.dataset}: scoring training images, {wildcards.method} for {wildcards.split}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --score {params.score}"
-        " {params.inputs} --table {input.table} --split {wildcards.split} --output {output}"
+        "python {input.script} --log {log} --threads {threads} {params.inputs}"
+        " --damping {params.damping} {params.table} --top {params.top} --output {output}"

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 # For images of 32 pixels: the autoencoder halves them twice.
 UNET = {
@@ -82,6 +89,25 @@ def build(folder: Path, seed: int = 0) -> Path:
     pipeline.save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
         (folder / name).replace(folder / "tokenizer" / name)
+    return folder
+
+
+def build_clip(folder: Path, seed: int = 0) -> Path:
+    """Write a CLIP image encoder with random weights, in transformers' format: the stand-in for a real one."""
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=12,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
     return folder
 
 

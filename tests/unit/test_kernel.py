@@ -61,6 +61,9 @@ def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
         np.testing.assert_allclose(inner, G_q @ K @ G.T, rtol=1e-6, atol=1e-8)
         ours = kernel.one_minus_leverage(train, damping.absolute)
         np.testing.assert_allclose(ours, 1 - leverage, rtol=1e-6, atol=1e-8)
+        kernel_norm, feature_norm = kernel.norms(train, damping.absolute)
+        np.testing.assert_allclose(kernel_norm, np.linalg.norm(G @ K, axis=1), rtol=1e-6)
+        np.testing.assert_allclose(feature_norm, np.linalg.norm(G, axis=1), rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [6, 30])

@@ -2,21 +2,25 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from sklearn.linear_model import RidgeCV
 from test_kernel import write_shard
 
 import das
 from das import artifacts, methods, shards
+from das.attribution import Candidates
 from das.errors import UserError
 from das.methods import METHODS, Block, Method, method
-from das.scoring import Sources, predict_losses, score_images
+from das.scorer import Part, Sources
+from das.scoring import predict_losses, score_images
 
-N, Q, S, T = 13, 4, 6, 5
+N, Q, S, T, M = 13, 4, 6, 5, 10
 DAMPINGS = [0.01, 0.3, 10.0]
 
 
@@ -25,55 +29,119 @@ class Toy:
 
     def __init__(self, folder: Path, k: int, cuts=(0, 5, 6, N)):
         random = np.random.default_rng(k)
-        self.folder, self.k = folder, k
+        self.folder, self.k, self.cuts, self.random = folder, k, cuts, random
         self.features = random.normal(size=(N, k)).astype(np.float32)
         self.query_features = random.normal(size=(Q, k)).astype(np.float32)
         self.error = random.random((N, T)).astype(np.float32)
         self.images = random.integers(0, 256, (N, 3, 3, 1), dtype=np.uint8)
         self.query_images = random.integers(0, 256, (Q, 3, 3, 1), dtype=np.uint8)
+        self.embeddings = random.normal(size=(N, 7)).astype(np.float32)
+        self.query_embeddings = random.normal(size=(Q, 7)).astype(np.float32)
         self.membership = random.random((S, N)) < 0.5
-        self.sources = Sources(
+        self.retrained = random.random((M, N)) < 0.5
+        self.losses = random.random((2, M, 3, Q)).astype(np.float32)  # [seeds, M, draws, Q]
+        self.part = Part(
             self.shards("train", self.features, cuts),
             self.shards("val", self.query_features, (0, 1, Q)),
-            self.array("errors", "error", self.error),
-            self.array("images", "images", self.images),
-            self.array("images", "images", self.query_images, "query.h5"),
+            self.array("errors", "error", self.error, timesteps=np.arange(T) * 10),
+        )
+        self.sources = Sources(
+            [self.part],
+            train_images=self.array("images", "images", self.images),
+            query_images=self.array("images", "images", self.query_images, "query.h5"),
+            train_embeddings=self.array("embeddings", "embeddings", self.embeddings, weights="c"),
+            query_embeddings=self.array(
+                "embeddings", "embeddings", self.query_embeddings, "query_embeddings.h5", weights="c"
+            ),
+            retrained_subsets=self.array("subsets", "membership", self.retrained, "retrained.h5", weights=""),
+            retrained_losses=[self.loss(m, r) for m in reversed(range(M)) for r in (0, 1)],
         )
         self.subsets = self.array("subsets", "membership", self.membership, weights="")
 
     def shards(self, name, features, cuts):
         return [write_shard(self.folder / f"{name}-{a}.h5", features[a:b], a) for a, b in pairwise(cuts)]
 
-    def array(self, kind, name, values, file=None, weights="w", dataset="toy"):
+    def array(self, kind, name, values, file=None, weights="w", dataset="toy", **more):
         path = self.folder / (file or f"{kind}.h5")
         with artifacts.write(path, kind, dataset, {}, weights) as out:
             out[name] = values
+            for key, value in more.items():
+                out[key] = value
         return path
 
-    def dense(self, name, relative):
+    def loss(self, m, r):
+        path = self.folder / f"loss-{m}-{r}.h5"
+        with artifacts.write(path, "losses", "toy", {}, "w", subset=m, seed=r) as file:
+            file["val"] = self.losses[r, m]
+        return path
+
+    def another(self, name):
+        """The files of a second model: other features and errors; and the toy that has them."""
+        other = Toy(self.folder / name, self.k, self.cuts)
+        other.features = self.random.normal(size=(N, self.k)).astype(np.float32)
+        other.query_features = self.random.normal(size=(Q, self.k)).astype(np.float32)
+        other.error = self.random.random((N, T)).astype(np.float32)
+        part = Part(
+            other.shards("train", other.features, self.cuts),
+            other.shards("val", other.query_features, (0, Q)),
+            other.array("errors", "error", other.error),
+        )
+        return other, part
+
+    def dense(self, name, relative, H=None):
         """Scores [Q, N] straight from the formula."""
         G, G_q = self.features.astype(np.float64), self.query_features.astype(np.float64)
-        damping = relative * np.sum(G**2) / min(G.shape)
-        K = np.linalg.inv(G.T @ G + damping * np.eye(self.k))
-        inner = G_q @ K @ G.T
-        h = np.diag(G @ K @ G.T)
-        r = np.mean([np.sqrt(self.error[:, t].astype(np.float64)) for t in range(T)], axis=0)
-        x = (self.images.reshape(N, -1) / 127.5) - 1
-        x_q = (self.query_images.reshape(Q, -1) / 127.5) - 1
-        norms = np.sqrt(np.outer(np.sum(x_q**2, 1), np.sum(x**2, 1)))
+        H, size = (G.T @ G, min(G.shape)) if H is None else (H, self.k)
+        damping = relative * np.trace(H) / size
+        K = np.linalg.inv(H + damping * np.eye(self.k))
+        inner = np.array([[g_q @ K @ g for g in G] for g_q in G_q])
+        h = np.array([g @ K @ g for g in G])
+        root = np.sqrt(self.error.astype(np.float64))
+        r = np.mean([root[:, t] for t in range(root.shape[1])], axis=0)
+        code_r = np.mean(
+            [root[:, t] / np.sqrt(np.sum(root[:, t] ** 2)) for t in range(root.shape[1])], axis=0
+        )
+        pixels = [
+            (images.reshape(len(images), -1) / 127.5) - 1 for images in (self.query_images, self.images)
+        ]
+        clip = [self.query_embeddings.astype(np.float64), self.embeddings.astype(np.float64)]
         term = inner * r / (1 - h)
+        y = self.losses.astype(np.float64).mean(2).mean(0)  # [M, Q]
         return {
-            "trak": inner,
-            "dtrak": inner,
-            "dtrak_squared": inner**2,
-            "das": term**2,
-            "das_no_residual": (inner / (1 - h)) ** 2,
-            "das_no_leverage": (inner * r) ** 2,
-            "das_linear": term,
-            "das_signed_square": term * np.abs(term),
-            "raw_dot": x_q @ x.T,
-            "raw_cos": x_q @ x.T / norms,
-        }[name]
+            "trak": lambda: inner,
+            "dtrak": lambda: inner,
+            "dtrak_squared": lambda: inner**2,
+            "relative_if": lambda: inner / [np.sqrt(g @ K @ K @ g) for g in G],
+            "renormalised_if": lambda: inner / [np.sqrt(g @ g) for g in G],
+            "grad_dot": lambda: G_q @ G.T,
+            "grad_cos": lambda: cosines(G_q, G),
+            "das_gn": lambda: inner**2,
+            "das": lambda: term**2,
+            "das_no_residual": lambda: (inner / (1 - h)) ** 2,
+            "das_no_leverage": lambda: (inner * r) ** 2,
+            "das_linear": lambda: term,
+            "das_signed_square": lambda: term * np.abs(term),
+            "das_code_residual": lambda: (inner * code_r / (1 - h)) ** 2,
+            "raw_dot": lambda: pixels[0] @ pixels[1].T,
+            "raw_cos": lambda: cosines(*pixels),
+            "clip_dot": lambda: clip[0] @ clip[1].T,
+            "clip_cos": lambda: cosines(*clip),
+            "empirical_influence": lambda: np.array(
+                [[np.mean(y[~seen, q]) - np.mean(y[seen, q]) for seen in self.retrained.T] for q in range(Q)]
+            ),
+            "datamodel": lambda: (
+                -np.array(
+                    [
+                        RidgeCV((0.1, 1, 10), cv=5).fit(self.retrained.astype(float), y[:, q]).coef_
+                        for q in range(Q)
+                    ]
+                )
+            ),
+        }[name]()
+
+
+def cosines(a, b):
+    return np.array([[x @ y / np.sqrt((x @ x) * (y @ y)) for y in b] for x in a])
 
 
 ALL = sorted(METHODS)
@@ -81,7 +149,8 @@ ALL = sorted(METHODS)
 
 def predict(toy, name, **changes):
     output = toy.folder / "out" / "predictions.h5"
-    sources = Sources(**(vars(toy.sources) | changes))
+    part = {key: changes.pop(key) for key in list(changes) if key in vars(toy.part)}
+    sources = replace(toy.sources, **({"parts": [replace(toy.part, **part)]} | changes))
     predict_losses(methods.get(name), sources, toy.subsets, DAMPINGS, output)
     return h5py.File(output)
 
@@ -151,10 +220,10 @@ def test_inputs_that_do_not_belong_together_are_refused(tmp_path):
     wide = toy.array("images", "images", np.zeros((Q, 3, 4, 1), np.uint8), "wide.h5")
     foreign = [write_shard(tmp_path / "foreign.h5", toy.query_features, 0, projection="q")]
     for name, changes, message in [
-        ("das", {"train_errors": short}, r"short\.h5: holds 12 images, the other inputs 13"),
-        ("das", {"train_errors": other}, r"other\.h5: weights is 'v'"),
-        ("das", {"train_errors": elsewhere}, r"elsewhere\.h5: dataset is 'digits'"),
-        ("das", {"train_errors": None}, r"training errors: the method needs them"),
+        ("das", {"errors": short}, r"short\.h5: holds 12 images, the other inputs 13"),
+        ("das", {"errors": other}, r"other\.h5: weights is 'v'"),
+        ("das", {"errors": elsewhere}, r"elsewhere\.h5: dataset is 'digits'"),
+        ("das", {"errors": None}, r"training errors: the method needs them"),
         ("das", {"query_features": foreign}, r"foreign\.h5: projection is 'q'"),
         ("das", {"train_features": ()}, "no shards"),
         ("raw_dot", {"query_images": wide}, r"wide\.h5: images have shape"),
@@ -170,7 +239,7 @@ def test_inputs_that_do_not_belong_together_are_refused(tmp_path):
 def test_scores_that_are_not_finite_are_named(tmp_path, monkeypatch):
     toy = Toy(tmp_path, 6)
 
-    @method(inputs=("images",), damped=False)
+    @method(inputs=("images",))
     def broken(block: Block):
         scores = block.query_pixels @ block.train_pixels.T
         scores[2, 3] = np.inf
@@ -191,9 +260,9 @@ def test_every_method_states_its_formula_and_is_declared_consistently():
         assert found.name == name
         assert len(found.description) > 10
     with pytest.raises(ValueError, match="unknown inputs"):
-        Method("x", lambda block: block.inner, ("latents",), False, False)
-    with pytest.raises(ValueError, match="if, and only if"):
-        Method("x", lambda block: block.inner, ("images",), True, False)
+        Method("x", lambda block: block.inner, ("latents",))
+    with pytest.raises(ValueError, match="nothing tells the queries apart"):
+        Method("x", lambda block: block.residual, ("errors",))
 
 
 def test_the_registry_needs_only_numpy():
@@ -208,3 +277,144 @@ def test_the_registry_needs_only_numpy():
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def scores_of(toy, name, tmp_path, relative=0.3, **changes):
+    sources = replace(toy.sources, **changes)
+    score_images(METHODS[name], sources, relative, "held_out", 5, tmp_path / "scores.h5")
+    with h5py.File(tmp_path / "scores.h5") as file:
+        return file["scores"][:]
+
+
+@pytest.mark.parametrize("name", ["das", "grad_cos", "trak"])
+def test_scores_over_models_are_the_mean_of_each_models_scores(tmp_path, name):
+    """Checkpoints make TracInCP of grad_dot and GAS of grad_cos; seeds make ensembles."""
+    toy = Toy(tmp_path, 6)
+    other, part = toy.another("second")
+    found = scores_of(toy, name, tmp_path, parts=[toy.part, part])
+    expected = (toy.dense(name, 0.3) + other.dense(name, 0.3)) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    predict_losses(
+        METHODS[name], replace(toy.sources, parts=[toy.part, part]), toy.subsets, [0.3], tmp_path / "p.h5"
+    )
+    with h5py.File(tmp_path / "p.h5") as file:
+        np.testing.assert_allclose(
+            file["prediction"][0], -toy.membership.astype(float) @ expected.T, rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("k", [6, 40])
+def test_das_over_timesteps_is_equation_16(tmp_path, k):
+    """A kernel, a leverage and a residual of each timestep; the squared terms averaged."""
+    toy = Toy(tmp_path, k)
+    timesteps = [10, 40]  # of 0, 10, ..., at which there are errors
+    random = np.random.default_rng(0)
+    train, query = (random.normal(size=(n, 2, k)).astype(np.float32) for n in (N, Q))
+    part = replace(
+        toy.part,
+        train_features=[write_shard(tmp_path / "by_t.h5", train, 0, timesteps=timesteps)],
+        query_features=[write_shard(tmp_path / "by_q.h5", query, 0, timesteps=timesteps)],
+    )
+    found = scores_of(toy, "das", tmp_path, parts=[part], by_timestep=True)
+    expected = np.zeros((Q, N))
+    for position, column in enumerate([1, 4]):
+        G, G_q = train[:, position].astype(float), query[:, position].astype(float)
+        K = np.linalg.inv(G.T @ G + 0.3 * np.sum(G**2) / min(N, k) * np.eye(k))
+        h = np.diag(G @ K @ G.T)
+        r = np.sqrt(toy.error[:, column].astype(float))
+        expected += (G_q @ K @ G.T * r / (1 - h)) ** 2 / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+    late = [
+        write_shard(tmp_path / f"late_{n}.h5", f, 0, timesteps=[10, 45])
+        for n, f in [("t", train), ("q", query)]
+    ]
+    part = replace(part, train_features=late[:1], query_features=late[1:])
+    with pytest.raises(UserError, match=r"errors\.h5: errors were measured at 5 timesteps without 45"):
+        scores_of(toy, "das", tmp_path, parts=[part], by_timestep=True)
+
+
+def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path):
+    toy = Toy(tmp_path, 6)
+    J = np.random.default_rng(1).normal(size=(20, 6))
+    kernel = tmp_path / "kernel.h5"
+    settings = {"projection": "count-sketch", "dimension": 6, "projection_seed": 0}
+    with artifacts.write(kernel, "kernel", "toy", settings, "w") as file:
+        file["kernel"] = J.T @ J
+    parts = [
+        replace(
+            toy.part,
+            train_features=[write_shard(tmp_path / "t.h5", toy.features, 0, settings=settings)],
+            query_features=[write_shard(tmp_path / "q.h5", toy.query_features, 0, settings=settings)],
+            kernel=kernel,
+        )
+    ]
+    found = scores_of(toy, "das_gn", tmp_path, parts=parts)
+    np.testing.assert_allclose(found, toy.dense("das_gn", 0.3, J.T @ J), rtol=1e-4, atol=1e-6)
+    with artifacts.write(kernel, "kernel", "toy", settings | {"projection_seed": 1}, "w") as file:
+        file["kernel"] = J.T @ J
+    with pytest.raises(UserError, match=r"kernel\.h5: projection_seed is 1, but the features .*t\.h5 have 0"):
+        scores_of(toy, "das_gn", tmp_path, parts=parts)
+
+
+@pytest.mark.parametrize("by", ["raw", "clip"])
+def test_only_the_nearest_candidates_are_scored(tmp_path, by, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 9 * 4)
+    toy = Toy(tmp_path, 6)
+    found = scores_of(toy, "das", tmp_path, candidates=Candidates(by, 3))
+    expected = toy.dense("das", 0.3)
+    for scores, nearness in zip(expected, toy.dense(f"{by}_cos", 0.3), strict=True):
+        scores[np.argsort(-nearness)[3:]] = 0
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_predictions_say_what_their_files_cost(tmp_path):
+    toy = Toy(tmp_path, 6)
+    files = [*toy.part.train_features, *toy.part.query_features, toy.part.errors]
+    for seconds, path in enumerate(files):
+        with h5py.File(path, "a") as file:
+            file.attrs["seconds"] = 100.0 * seconds
+    with h5py.File(files[0], "a") as file:
+        file.attrs["training_seconds"] = 5000.0
+    with predict(toy, "das") as file:
+        own = file.attrs["cost_seconds"] - 5000 - 100 * sum(range(len(files)))
+        assert 0 < own < 100
+        assert file.attrs["cost_bytes"] == sum(path.stat().st_size for path in files)
+
+
+def test_retraining_leaves_images_out_that_every_model_saw(tmp_path):
+    toy = Toy(tmp_path, 6)
+    toy.retrained[:, 2], toy.retrained[:, 5] = True, False
+    toy.array("subsets", "membership", toy.retrained, "retrained.h5", weights="")
+    found = scores_of(toy, "empirical_influence", tmp_path, None)
+    assert (found[:, [2, 5]] == 0).all()
+    assert (found[:, [0, 1]] != 0).all()
+
+
+OWN = """
+from das.methods import method
+
+@method(inputs=("images",))
+def brightness(block):
+    \"\"\"Product of the images' mean brightness.\"\"\"
+    return block.query_pixels.mean(1)[:, None] * block.train_pixels.mean(1)
+"""
+
+
+def test_a_method_may_live_in_a_file_outside_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", dict(METHODS))
+    monkeypatch.setattr(methods, "_LOADED", set())
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    assert methods.get("brightness", [file]).inputs == ("images",)
+    assert methods.get("brightness", [file]).name == "brightness"  # loaded once
+    for text, message in [
+        ("x = 1", r"other\.py: holds no method"),
+        ("import nothing_of_this_name", r"other\.py: cannot be loaded: ModuleNotFoundError"),
+        (OWN, r"other\.py: there is a method brightness already"),
+    ]:
+        (tmp_path / "other.py").write_text(text)
+        with pytest.raises(UserError, match=message):
+            methods.load(tmp_path / "other.py")
+    with pytest.raises(UserError, match="method_modules: no file"):
+        methods.load(tmp_path / "absent.py")

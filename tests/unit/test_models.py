@@ -121,7 +121,7 @@ def older(folder):
 
 def test_older_weights_are_converted_without_change(tmp_path):
     weights = older(tmp_path)
-    hub.convert(tmp_path)
+    hub.convert(tmp_path, BASE_MODEL_FILES)
     found = load_file(tmp_path / "unet/diffusion_pytorch_model.safetensors")
     assert found.keys() == weights.keys()
     assert all(torch.equal(found[n], weights[n]) for n in weights)
@@ -138,7 +138,7 @@ def test_a_pickle_that_holds_more_than_tensors_is_not_read(tmp_path, capsys):
     (tmp_path / "unet").mkdir()
     torch.save({"a": Payload()}, tmp_path / "unet/diffusion_pytorch_model.bin")
     with pytest.raises(UserError, match=r"diffusion_pytorch_model\.bin: holds more than tensors"):
-        hub.convert(tmp_path)
+        hub.convert(tmp_path, BASE_MODEL_FILES)
     assert "must not run" not in capsys.readouterr().out
     assert not (tmp_path / "unet/diffusion_pytorch_model.safetensors").exists()
 
@@ -164,13 +164,13 @@ def test_a_base_model_from_the_hub_is_fetched_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub, "HfApi", Api)
     monkeypatch.setattr(hub, "hf_hub_download", download)
-    hub.fetch("someone/tiny", tmp_path / "fetched")
+    hub.fetch("someone/tiny", tmp_path / "fetched", BASE_MODEL_FILES, "model.base")
     assert order[-1] == "model_index.json"
     assert len(order) == len(BASE_MODEL_FILES)
     assert lora.BaseModel(str(tmp_path / "fetched")).sha256("unet") == weights
     (origin / "unet/config.json").unlink()
     with pytest.raises(UserError, match=r"someone/tiny on the hub has no unet/config\.json"):
-        hub.fetch("someone/tiny", tmp_path / "again")
+        hub.fetch("someone/tiny", tmp_path / "again", BASE_MODEL_FILES, "model.base")
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):
@@ -182,5 +182,5 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"no folder 'someone/tiny', and it cannot be downloaded .*no route"
     ) as e:
-        hub.fetch("someone/tiny", tmp_path / "fetched")
+        hub.fetch("someone/tiny", tmp_path / "fetched", BASE_MODEL_FILES, "model.base")
     assert "\n" not in str(e.value)

@@ -7,7 +7,7 @@ from das import cli, methods, scoring
 
 def run(arguments):
     scoring.predict_losses(
-        methods.get(arguments.score),
+        methods.get(arguments.score, arguments.modules),
         cli.scoring_sources(arguments),
         arguments.subsets,
         arguments.dampings,

@@ -8,6 +8,8 @@ Every artifact carries the root attributes
     settings      JSON of the exact settings that made the content
     das_version, torch_version
     weights       sha256 of the model weights that the content came from ("" where there is none)
+    seconds       wall-clock time that it took: since the process started, or wrote the artifact before this
+                  one; of a job that was killed and resumed, the last run's alone
 
 and whatever a kind adds. Values of `settings` come back decoded.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -50,6 +53,18 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+_last = time.monotonic()
+
+
+def seconds_since_last(restart: bool = False) -> float:
+    """Seconds since this process started, or since the last call that restarted the clock."""
+    global _last
+    now, before = time.monotonic(), _last
+    if restart:
+        _last = now
+    return now - before
+
+
 @contextmanager
 def write(
     path: Path, kind: str, dataset: str, settings: dict[str, Any], weights: str = "", **attributes: Any
@@ -68,6 +83,7 @@ def write(
                 for name, value in attributes.items():
                     file.attrs[name] = value
                 yield file
+                file.attrs["seconds"] = seconds_since_last(restart=True)
         except OSError as error:
             # h5py reports a full disk as a plain OSError with or without errno.
             raise UserError(f"{path}: cannot be written: {_first_line(error)}") from error

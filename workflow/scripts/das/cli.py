@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
 import io
 import logging
@@ -11,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -73,22 +73,55 @@ def shard_indices(arguments: argparse.Namespace, count: int) -> range:
 
 
 def scoring_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the options of scripts that score training images, among them the files to score from."""
+    """Add the options of scripts that score training images, among them the files to score from.
+
+    What belongs to one model is given once for each part that scores are averaged over, in the same order.
+    """
     options.add_argument("--score", required=True, help="a scoring rule of das.methods")
-    options.add_argument("--train-features", type=Path, nargs="+", default=[], help="shards")
-    options.add_argument("--query-features", type=Path, nargs="+", default=[], help="shards")
-    options.add_argument("--train-errors", type=Path)
+    options.add_argument("--modules", type=Path, nargs="*", default=[], help="files with further rules")
+    options.add_argument("--train-features", type=Path, nargs="+", action="append", default=[], help="shards")
+    options.add_argument("--query-features", type=Path, nargs="+", action="append", default=[], help="shards")
+    options.add_argument("--train-errors", type=Path, nargs="+", default=[], help="one for each part")
+    options.add_argument("--kernels", type=Path, nargs="+", default=[], help="one for each part")
+    options.add_argument("--by-timestep", action="store_true", help="timesteps of the features are parts")
+    options.add_argument("--dimension", type=int, help="fold features to so many numbers")
     options.add_argument("--train-images", type=Path)
     options.add_argument("--query-images", type=Path)
+    options.add_argument("--train-embeddings", type=Path)
+    options.add_argument("--query-embeddings", type=Path)
+    options.add_argument("--retrained-subsets", type=Path)
+    options.add_argument("--retrained-losses", type=Path, nargs="+", default=[])
+    options.add_argument("--split", required=True, help="which the queries are, val or gen")
+    options.add_argument("--candidates-by", choices=["raw", "clip"], help="score the nearest images alone")
+    options.add_argument("--candidates", type=int, help="how many of them")
     options.add_argument("--output", type=Path, required=True)
     return options
 
 
 def scoring_sources(arguments: argparse.Namespace) -> Any:
-    """The `das.scoring.Sources` that `scoring_options` read."""
-    from das.scoring import Sources  # here, since scripts that score nothing need not load it
+    """The `das.scorer.Sources` that `scoring_options` read."""
+    # Here, since scripts that score nothing need not load them.
+    from das.attribution import Candidates
+    from das.scorer import Part, Sources
 
-    return Sources(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Sources)})
+    each = zip_longest(
+        arguments.train_features, arguments.query_features, arguments.train_errors, arguments.kernels
+    )
+    parts = [Part(train or (), query or (), errors, kernel) for train, query, errors, kernel in each]
+    by = arguments.candidates_by
+    return Sources(
+        parts or [Part()],
+        arguments.by_timestep,
+        arguments.dimension,
+        arguments.train_images,
+        arguments.query_images,
+        arguments.train_embeddings,
+        arguments.query_embeddings,
+        arguments.retrained_subsets,
+        arguments.retrained_losses,
+        arguments.split,
+        Candidates(by, arguments.candidates) if by else None,
+    )
 
 
 def main(script: Callable[[argparse.Namespace], None], options: argparse.ArgumentParser) -> None:

@@ -98,9 +98,13 @@ class Kernel(ABC):
     def one_minus_leverage(self, train: Floats, damping: float) -> Floats:
         """1 - h_i, [n], in (0, 1], from training coordinates [n, m] and the absolute damping λ."""
 
+    @abstractmethod
+    def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:
+        """‖K g_i‖ and ‖g_i‖, [n] each, from training coordinates [n, m] and the absolute damping λ."""
+
 
 class PrimalKernel(Kernel):
-    """K from the k x k matrix GᵀG."""
+    """K from the k x k matrix GᵀG, or another one in its place."""
 
     def query(self, features: Floats) -> Floats:  # noqa: D102 -- inherited
         return features @ self._vectors
@@ -114,6 +118,10 @@ class PrimalKernel(Kernel):
         # h_i is largest when image i is alone: K ⪯ (g_i g_iᵀ + λI)⁻¹. The bound keeps rounding from
         # turning a tiny 1 - h_i into zero or less.
         return np.maximum(1 - leverage, damping / (damping + squares.sum(1)))
+
+    def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:  # noqa: D102 -- inherited
+        squares = train**2
+        return np.sqrt(squares @ (self._spectrum + damping) ** -2.0), np.sqrt(squares.sum(1))
 
 
 class DualKernel(Kernel):
@@ -132,21 +140,33 @@ class DualKernel(Kernel):
     def one_minus_leverage(self, train: Floats, damping: float) -> Floats:  # noqa: D102 -- inherited
         return train**2 @ (damping / (self._spectrum + damping))
 
+    def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:  # noqa: D102 -- inherited
+        # Row i of U S Vᵀ is g_i, and K g_i is row i of (GGᵀ + λI)⁻¹ G.
+        squares = train**2
+        kernel = squares @ (self._spectrum / (self._spectrum + damping) ** 2)
+        return np.sqrt(kernel), np.sqrt(squares @ self._spectrum)
 
-def build_kernel(features: Features) -> Kernel:
+
+def build_kernel(features: Features, given: Floats | None = None) -> Kernel:
     """The kernel of training features, through the smaller of its two forms.
 
     Memory: a few m x m matrices and two blocks of features.
 
+    Args:
+        given: a matrix H [k, k] that takes the place of GᵀG: K = (H + λI)⁻¹, of which the leverage is not
+            defined. It is overwritten.
+
     Raises:
         UserError: all features are zero, or the kernel does not fit into memory.
     """
-    size = min(features.n, features.k)
+    size = features.k if given is not None else min(features.n, features.k)
     require_memory(
         8 * 4 * size**2,  # the matrix, its eigenvectors and the solver's work space
         f"features: the kernel of {features.n} images with k = {features.k}",
         "lower gradients.dimension",
     )
+    if given is not None:
+        return PrimalKernel(features, given)
     if features.n < features.k:
         return DualKernel(features, _outer_gram(features))
     return PrimalKernel(features, _inner_gram(features))

@@ -44,10 +44,12 @@ BASE_MODEL_FILES = (
     "vae/config.json",
     "vae/diffusion_pytorch_model.safetensors",
 )
+# The files of a CLIP model that are read.
+CLIP_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 
 def base_model_folder(base: str) -> str:
-    """Where a base model lies: the folder itself, or where a model of the hub is downloaded to."""
+    """Where a base or CLIP model lies: the folder itself, or where one of the hub is downloaded to."""
     if os.path.isdir(base) or not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         return base
     return f"data/models/{base.replace('/', '--')}"

@@ -1,8 +1,9 @@
 """What a scoring method is: everything that a new method's module needs.
 
 Notation: q is a query image, i a training image, g an image's feature, K = (GᵀG + λI)⁻¹ the kernel of the
-training features, h_i = g_iᵀ K g_i the leverage of i, r_i its residual, the mean over timesteps of
-sqrt(error[i, t]) with error the mean squared eps_theta - eps.
+training features, or (H + λI)⁻¹ where the method is configured with another kernel H; h_i = g_iᵀ K g_i is the
+leverage of i, r_i its residual, the mean over timesteps of sqrt(error[i, t]) with error the mean squared
+eps_theta - eps.
 
 Sign convention: a positive score means that having the image in training lowers the query's loss.
 """
@@ -12,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import getdoc
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
-INPUTS = ("features", "errors", "images")
+
+DAMPED = ("kernel", "leverage", "norms")
+INPUTS = (*DAMPED, "features", "errors", "images", "embeddings", "retraining")
 
 
 def _absent() -> Floats:
@@ -32,15 +36,38 @@ class Block:
     """
 
     inner: Floats = field(default_factory=_absent)
-    """features: g_qᵀ K g_i, [Q, n]."""
+    """kernel: g_qᵀ K g_i, [Q, n]."""
     one_minus_leverage: Floats = field(default_factory=_absent)
-    """features: 1 - h_i, [n], in (0, 1]."""
-    residual: Floats = field(default_factory=_absent)
-    """errors: r_i, [n]."""
+    """leverage: 1 - h_i, [n], in (0, 1]; of the features' own kernel alone."""
+    kernel_norm: Floats = field(default_factory=_absent)
+    """norms: ‖K g_i‖, [n]."""
+    feature_norm: Floats = field(default_factory=_absent)
+    """norms: ‖g_i‖, [n]."""
+    query_features: Floats = field(default_factory=_absent)
+    """features: g_q, [Q, k]."""
+    train_features: Floats = field(default_factory=_absent)
+    """features: g_i, [n, k]."""
+    errors: Floats = field(default_factory=_absent)
+    """errors: error[i, t], [n, T]."""
     query_pixels: Floats = field(default_factory=_absent)
     """images: pixels in [-1, 1], or latents of a latent model, [Q, d]."""
     train_pixels: Floats = field(default_factory=_absent)
     """images: likewise, [n, d]."""
+    query_embeddings: Floats = field(default_factory=_absent)
+    """embeddings: CLIP's image embeddings, [Q, e]."""
+    train_embeddings: Floats = field(default_factory=_absent)
+    """embeddings: likewise, [n, e]."""
+    retrained_on: Floats = field(default_factory=_absent)
+    """retraining: 1 where model m was trained on image i, else 0, [M, n]."""
+    retrained_losses: Floats = field(default_factory=_absent)
+    """retraining: loss of model m on the query, mean over seeds, [M, Q]."""
+    prepared: Any = None
+    """What the method's `prepare` returned."""
+
+    @property
+    def residual(self) -> Floats:
+        """errors: r_i, [n]."""
+        return np.sqrt(self.errors).mean(1)
 
 
 @dataclass(frozen=True)
@@ -50,25 +77,36 @@ class Method:
     Attributes:
         name: how configuration and file names call it.
         score: scores [Q, n] of a block; its docstring states formula and source.
-        inputs: which of "features", "errors", "images" it needs.
-        damped: whether it depends on a damping.
+        inputs: which of `INPUTS` it needs.
         magnitude: whether scores are magnitudes, without the sign of the convention.
+        prepare: called once with a block of all training images that holds what `errors` and `retraining`
+            give, for what depends on more than one block.
     """
 
     name: str
     score: Callable[[Block], Floats]
     inputs: tuple[str, ...]
-    damped: bool
-    magnitude: bool
+    magnitude: bool = False
+    prepare: Callable[[Block], Any] | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.inputs) - set(INPUTS)
         if unknown:
             raise ValueError(f"{self.name}: unknown inputs {sorted(unknown)}, allowed are {INPUTS}")
-        if not {"features", "images"} & set(self.inputs):
-            raise ValueError(f"{self.name}: nothing tells the queries apart; use features or images")
-        if self.damped != ("features" in self.inputs):
-            raise ValueError(f"{self.name}: a method is damped if, and only if, it uses features")
+        if not {"kernel", "features", "images", "embeddings", "retraining"} & set(self.inputs):
+            raise ValueError(
+                f"{self.name}: nothing tells the queries apart; see the inputs of das.methods.base"
+            )
+
+    @property
+    def damped(self) -> bool:
+        """Whether scores depend on a damping."""
+        return bool(set(DAMPED) & set(self.inputs))
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether it works on gradients' features."""
+        return self.damped or "features" in self.inputs
 
     @property
     def description(self) -> str:
@@ -77,11 +115,14 @@ class Method:
 
 
 def method(
-    *, inputs: tuple[str, ...], damped: bool = True, magnitude: bool = False
+    *,
+    inputs: tuple[str, ...],
+    magnitude: bool = False,
+    prepare: Callable[[Block], Any] | None = None,
 ) -> Callable[[Callable[[Block], Floats]], Method]:
     """Make a `Method` of a function of a block, named like the function."""
 
     def decorate(score: Callable[[Block], Floats]) -> Method:
-        return Method(score.__name__, score, inputs, damped, magnitude)
+        return Method(score.__name__, score, inputs, magnitude, prepare)
 
     return decorate

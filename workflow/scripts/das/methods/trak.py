@@ -1,20 +1,21 @@
-"""TRAK and D-TRAK: the inner product in the kernel alone."""
+"""TRAK, D-TRAK and influence functions: the inner product in the kernel, plain or divided by a norm."""
 
 from __future__ import annotations
 
 from das.methods.base import Block, Floats, method
 
 
-@method(inputs=("features",))
+@method(inputs=("kernel",))
 def trak(block: Block) -> Floats:
     """g_qᵀ K g_i, g the gradient of the denoising loss.
 
     TRAK, arXiv 2303.14186, without its weighting by 1 - p, as used for diffusion models in arXiv 2311.00500.
+    With queries along their sampling steps it is Journey TRAK, arXiv 2312.06205.
     """
     return block.inner
 
 
-@method(inputs=("features",))
+@method(inputs=("kernel",))
 def dtrak(block: Block) -> Floats:
     """g_qᵀ K g_i, g the gradient of mean(eps_theta²).
 
@@ -23,7 +24,29 @@ def dtrak(block: Block) -> Floats:
     return block.inner
 
 
-@method(inputs=("features",), magnitude=True)
+@method(inputs=("kernel",), magnitude=True)
 def dtrak_squared(block: Block) -> Floats:
     """(g_qᵀ K g_i)², g as for dtrak. A control: how much of a gain comes from squaring."""
+    return block.inner**2
+
+
+@method(inputs=("kernel", "norms"))
+def relative_if(block: Block) -> Floats:
+    """g_qᵀ K g_i / ‖K g_i‖, g as for trak: relative influence, arXiv 2003.11630, as in arXiv 2311.00500."""
+    return block.inner / block.kernel_norm
+
+
+@method(inputs=("kernel", "norms"))
+def renormalised_if(block: Block) -> Floats:
+    """g_qᵀ K g_i / ‖g_i‖, g as for trak: renormalised influence, arXiv 2201.10055."""
+    return block.inner / block.feature_norm
+
+
+@method(inputs=("kernel",), magnitude=True)
+def das_gn(block: Block) -> Floats:
+    """(g_qᵀ (H + λI)⁻¹ g_i)², g the mean over timesteps of the normalised gradient of the loss.
+
+    H is the Gauss-Newton matrix of the noise prediction, which the configuration names as the kernel; see
+    `das.gauss_newton`. No residual and no leverage: the gradient of the loss holds the residual itself.
+    """
     return block.inner**2

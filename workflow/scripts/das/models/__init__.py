@@ -7,6 +7,7 @@ its files in `das.paths.MODEL_FILES`. Nothing else needs to know it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from das.errors import UserError
 from das.models.base import Model
 from das.paths import IDENTITY_FILES, MODEL_FILES
 
-__all__ = ["Model", "family", "family_of", "load", "weights_sha256"]
+__all__ = ["Model", "family", "family_of", "files_sha256", "load", "weights_sha256"]
 
 # Family, which is also the name of its module here, and the class in that module.
 FAMILIES = {"unet": "UNet", "lora": "Lora"}
@@ -43,8 +44,13 @@ def load(folder: Path, device: torch.device) -> Model:
 
 def weights_sha256(folder: Path) -> str:
     """Identity of a saved model: sha256 over its weights and configuration, and its base model's hash."""
+    return files_sha256(folder, IDENTITY_FILES[family_of(folder)])
+
+
+def files_sha256(folder: Path, names: Iterable[str]) -> str:
+    """sha256 over the tensors in files of safetensors, and over the bytes of others."""
     digest = hashlib.sha256()
-    for name in IDENTITY_FILES[family_of(folder)]:
+    for name in names:
         hashed = tensors_sha256 if name.endswith(".safetensors") else file_sha256
         digest.update(hashed(folder / name).encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Base models from the Hugging Face hub, as folders with weights in safetensors.
+"""Models from the Hugging Face hub, as folders with weights in safetensors.
 
 Older models hold pickled weights. These are never loaded by the workflow: they are converted once, by
 torch's reader that builds tensors and nothing else.
@@ -7,6 +7,7 @@ torch's reader that builds tensors and nothing else.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,39 +17,40 @@ from safetensors.torch import save_file
 
 from das.artifacts import replacing
 from das.errors import UserError
-from das.models.stable_diffusion import OLDER_NAMES, BaseModel
-from das.paths import BASE_MODEL_FILES
-
-INDEX = "model_index.json"
+from das.models.stable_diffusion import OLDER_NAMES
 
 
-def fetch(name: str, folder: Path) -> None:
-    """Download the files of a base model that are read; `model_index.json` comes last, when all is there.
+def fetch(name: str, folder: Path, files: Sequence[str], setting: str) -> None:
+    """Download files of a model; the first, which stands for the model, comes last, when all is there.
 
     Files that have arrived are kept, so that another call goes on where one broke off.
+
+    Args:
+        setting: the key of the configuration that names the model.
 
     Raises:
         UserError: there is no such model, no network, or a file that is needed is missing.
     """
     try:
         offered = set(HfApi().list_repo_files(name))
-        for file in sorted(BASE_MODEL_FILES, key=lambda file: file == INDEX):
+        for file in (*files[1:], files[0]):
             older = _older(Path(file)).as_posix()
-            if file == INDEX:
-                convert(folder)
+            if file == files[0]:
+                convert(folder, files)
             if file not in offered and older not in offered:
-                raise UserError(f"model.base: {name} on the hub has no {file}; it is no Stable Diffusion 1")
+                raise UserError(
+                    f"{setting}: {name} on the hub has no {file}; it is not the kind that is needed"
+                )
             hf_hub_download(name, file if file in offered else older, local_dir=folder)
     except (HTTPError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"model.base: no folder {name!r}, and it cannot be downloaded from the Hugging Face hub "
-            f"({reason}); place the model's folder by hand and set model.base to it"
+            f"{setting}: no folder {name!r}, and it cannot be downloaded from the Hugging Face hub "
+            f"({reason}); place the model's folder by hand and set {setting} to it"
         ) from error
-    BaseModel(str(folder))
 
 
-def convert(folder: Path) -> None:
+def convert(folder: Path, files: Sequence[str]) -> None:
     """Write safetensors beside weights in the older format, where there are none.
 
     Raises:
@@ -56,7 +58,7 @@ def convert(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    for file in BASE_MODEL_FILES:
+    for file in files:
         target, older = folder / file, folder / _older(Path(file))
         if target.exists() or older == target or not older.exists():
             continue

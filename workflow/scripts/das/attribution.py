@@ -1,0 +1,153 @@
+"""Configured attribution methods: which scoring rule, on what, and what that takes of a data set.
+
+Rules and cost estimates ask here; imports nothing heavy, since the workflow reads it whenever it is parsed.
+
+A method is computed from one part, the main model's features, or as the mean of the scores of several parts:
+
+    over checkpoints   the models at points of the one training run, the final one last
+    over seeds         the main model and models of other seeds: an ensemble
+    over timesteps     the main model's features of each timestep, with their own kernels and residuals
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from das.errors import UserError
+from das.methods import METHODS, Method
+
+OVER = ("checkpoints", "seeds", "timesteps")
+SPLITS = ("val", "gen")
+JOURNEY = "@journey"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Score only the `count` training images nearest to a query, by the cosine of pixels or embeddings."""
+
+    by: str
+    count: int
+
+    @property
+    def rule(self) -> Method:
+        """The scoring rule that says how near an image is."""
+        return METHODS[f"{self.by}_cos"]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """An entry of `methods` in the configuration.
+
+    Attributes:
+        name: of the entry.
+        rule: the scoring rule.
+        features, kernel: entries of `features` and `kernels` that it uses; None for the features' own kernel.
+        over: what its scores are averaged over, one of `OVER`, or None.
+        queries: "journey" for queries along their sampling steps, else None.
+        dimension: to which features are folded, None for all of them.
+        candidates: None to score all images.
+    """
+
+    name: str
+    rule: Method
+    features: str | None = None
+    kernel: str | None = None
+    over: str | None = None
+    queries: str | None = None
+    dimension: int | None = None
+    candidates: Candidates | None = None
+
+    @classmethod
+    def of(cls, name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Attribution:
+        """The method of a configuration entry.
+
+        Raises:
+            UserError: it names what does not exist, or what does not go together; with the key and what is
+                allowed.
+        """
+        key = f"config/config.yaml: methods.{name}"
+        if entry["score"] not in METHODS:
+            raise UserError(
+                f"{key}.score: found {entry['score']!r}, allowed are {', '.join(sorted(METHODS))}"
+            )
+        candidates = Candidates(**entry["candidates"]) if "candidates" in entry else None
+        settings = {k: v for k, v in entry.items() if k not in ("score", "candidates")}
+        found = cls(name, METHODS[entry["score"]], **settings, candidates=candidates)
+        found._check(key, config)
+        return found
+
+    def _check(self, key: str, config: Mapping[str, Any]) -> None:
+        rule, known = self.rule, ", ".join(config["features"])
+        if rule.needs_features and self.features is None:
+            raise UserError(f"{key}.features: {rule.name} needs one of {known}")
+        if self.features is not None and self.features not in config["features"]:
+            raise UserError(f"{key}.features: found {self.features!r}, allowed are {known}")
+        if not rule.needs_features:
+            for option in ("features", "kernel", "over", "queries", "dimension"):
+                if getattr(self, option) is not None:
+                    raise UserError(f"{key}.{option}: {rule.name} works on no features and has no use for it")
+            return
+        features = config["features"][self.features]
+        kept = features.get("by_timestep", False)
+        if kept != (self.over == "timesteps"):
+            problem = "keep" if kept else "do not keep"
+            raise UserError(
+                f"{key}.over: the features {self.features} {problem} their timesteps (by_timestep), "
+                f"found over: {self.over}; methods over timesteps, and no others, need features that do"
+            )
+        if self.kernel is not None:
+            if self.kernel not in config["kernels"]:
+                allowed = ", ".join(config["kernels"])
+                raise UserError(f"{key}.kernel: found {self.kernel!r}, allowed are {allowed}")
+            if "kernel" not in rule.inputs or {"leverage", "norms"} & set(rule.inputs):
+                raise UserError(
+                    f"{key}.kernel: found {self.kernel!r}, but {rule.name} needs the kernel of its own "
+                    "features; remove it"
+                )
+            if self.over == "timesteps":
+                raise UserError(f"{key}.kernel: methods over timesteps have kernels of their own; remove it")
+        if self.queries is not None and self.over == "checkpoints":
+            raise UserError(f"{key}.queries: {self.queries} goes with the final model alone, remove over")
+
+    @property
+    def inputs(self) -> set[str]:
+        """What it reads, of `das.methods.base.INPUTS`: what its rule does, and its candidates' rule."""
+        return {*self.rule.inputs, *(self.candidates.rule.inputs if self.candidates else ())}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of queries that it can score."""
+        return ("gen",) if self.queries == "journey" else SPLITS
+
+    def variants(self, settings: Mapping[str, Any]) -> list[str]:
+        """Suffixes of the folders of each part's features, for a data set."""
+        if self.over == "checkpoints":
+            return [*(f"@checkpoint-{percent}" for percent in settings["train"]["checkpoints"]), ""]
+        if self.over == "seeds":
+            return ["", *(f"@seed-{seed}" for seed in settings["ensemble"]["seeds"])]
+        return [""]
+
+    def missing(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+        """The setting that a data set lacks for this method, and how to get it; None if there is none."""
+        if self.over == "checkpoints" and not settings["train"]["checkpoints"]:
+            return "train.checkpoints: none are saved; list percentages of the training, such as [25, 50, 75]"
+        if self.over == "seeds" and not settings["ensemble"]["seeds"]:
+            return "ensemble.seeds: no further models are trained; list their seeds, such as [1, 2]"
+        if "embeddings" in self.inputs and config["clip"]["model"] is None:
+            return (
+                "clip.model: not set; name a folder with a CLIP model, or one on the hub such as "
+                "openai/clip-vit-base-patch32"
+            )
+        if "retraining" in self.inputs and settings["retrain"]["subsets"] < 8:
+            found = settings["retrain"]["subsets"]
+            return (
+                f"retrain.subsets: found {found}, needed are 8 or more models besides those of the evaluation"
+            )
+        return None
+
+
+def attributions(config: Mapping[str, Any]) -> dict[str, Attribution]:
+    """All configured methods, by name."""
+    return {name: Attribution.of(name, entry, config) for name, entry in config["methods"].items()}

@@ -1,0 +1,25 @@
+"""Products of gradients, without a kernel. Over checkpoints of the training they are TracInCP and GAS."""
+
+from __future__ import annotations
+
+from das.methods.base import Block, Floats, method
+from das.methods.similarity import unit
+
+
+@method(inputs=("features",))
+def grad_dot(block: Block) -> Floats:
+    """g_q · g_i, g the gradient of the denoising loss.
+
+    Charpiat et al., NeurIPS 2019, as used in arXiv 2311.00500. Its mean over checkpoints is TracInCP,
+    arXiv 2002.08484, as used in arXiv 2311.00500: without weighting checkpoints by their learning rates.
+    """
+    return block.query_features @ block.train_features.T
+
+
+@method(inputs=("features",))
+def grad_cos(block: Block) -> Floats:
+    """g_q · g_i / (‖g_q‖ ‖g_i‖), g the gradient of the denoising loss.
+
+    Its mean over checkpoints is gradient aggregated similarity (GAS), arXiv 2201.10055.
+    """
+    return unit(block.query_features) @ unit(block.train_features).T

@@ -1,0 +1,39 @@
+"""Similarity of images: baselines that know nothing of the model (arXiv 2311.00500).
+
+Of pixels, in whose place the latents of a latent model stand, as published; and of CLIP's image embeddings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from das.methods.base import Block, Floats, method
+
+
+@method(inputs=("images",))
+def raw_dot(block: Block) -> Floats:
+    """x_q · x_i, pixels in [-1, 1]. Source: arXiv 2311.00500."""
+    return block.query_pixels @ block.train_pixels.T
+
+
+@method(inputs=("images",))
+def raw_cos(block: Block) -> Floats:
+    """x_q · x_i / (‖x_q‖ ‖x_i‖), pixels in [-1, 1]. Source: arXiv 2311.00500."""
+    return unit(block.query_pixels) @ unit(block.train_pixels).T
+
+
+@method(inputs=("embeddings",))
+def clip_dot(block: Block) -> Floats:
+    """c_q · c_i, c CLIP's embedding of an image. Source: arXiv 2311.00500."""
+    return block.query_embeddings @ block.train_embeddings.T
+
+
+@method(inputs=("embeddings",))
+def clip_cos(block: Block) -> Floats:
+    """c_q · c_i / (‖c_q‖ ‖c_i‖), c CLIP's embedding of an image. Source: arXiv 2311.00500."""
+    return unit(block.query_embeddings) @ unit(block.train_embeddings).T
+
+
+def unit(rows: Floats) -> Floats:
+    """Rows divided by their norms."""
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,0 +1,199 @@
+"""What methods score from: one provider for each kind of input, which opens files and fills in blocks.
+
+See `das.methods.base.Block` for what each gives, and `das.scoring` for how they are used together.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das import artifacts
+from das.clean import LATENTS, PIXELS, clean_shape, read_clean
+from das.errors import UserError
+from das.kernel import Damping, Floats, Kernel, build_kernel
+from das.losses import read_losses
+from das.shards import Shards, blocks
+
+
+class Provider(ABC):
+    """One kind of input.
+
+    Attributes:
+        artifact: stands for its files when data sets and weights are compared.
+        n, queries: number of training and of query images; None where it does not tell.
+        width: numbers per training image, which decides the size of blocks.
+        before_blocks: whether a method's `prepare` is given it, for all training images.
+    """
+
+    artifact: artifacts.Artifact
+    n: int | None = None
+    queries: int | None = None
+    width: int = 1
+    before_blocks: bool = False
+
+    @abstractmethod
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:
+        """Its fields of `das.methods.Block` for consecutive training images, at a damping if there is one."""
+
+
+class FeatureProvider(Provider):
+    """The input "features": the vectors themselves."""
+
+    def __init__(self, train: Shards, query: Shards) -> None:
+        self.artifact, self.n, self.width = train.provenance, train.n, train.k
+        self.queries: int = query.n
+        self._train, self._query = train, _latest(query.read)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        return {"query_features": self._query(range(self.queries)), "train_features": self._train.read(rows)}
+
+
+class KernelProvider(Provider):
+    """The inputs "kernel", "leverage" and "norms".
+
+    Args:
+        given: artifact "kernel" that takes the place of the features' own kernel, or None.
+        wanted: the inputs of the method.
+    """
+
+    def __init__(self, train: Shards, query: Shards, given: Path | None, wanted: Sequence[str]) -> None:
+        self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
+        self._wanted = wanted
+        self.kernel: Kernel = build_kernel(train, None if given is None else read_kernel(given, train))
+        parts = [self.kernel.query(query.read(rows)) for rows in blocks(query.n, query.k)]
+        self._query: Floats = np.concatenate(parts)
+        self._train = _latest(self.kernel.train)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        if damping is None:
+            return {}
+        train, given = self._train(rows), {}
+        if "kernel" in self._wanted:
+            given["inner"] = self.kernel.inner(self._query, train, damping.absolute)
+        if "leverage" in self._wanted:
+            given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
+        if "norms" in self._wanted:
+            given["kernel_norm"], given["feature_norm"] = self.kernel.norms(train, damping.absolute)
+        return given
+
+
+class ErrorProvider(Provider):
+    """The input "errors": at all timesteps at which they were measured, or at one of them."""
+
+    before_blocks = True
+
+    def __init__(self, path: Path, timestep: int | None) -> None:
+        with artifacts.read(path, "errors") as artifact:
+            self.artifact, shape = artifact, artifact.shape("error")
+            self.n = shape[0]
+            errors = artifact.read("error", (self.n, None), np.float32)
+            if timestep is not None:
+                measured = artifact.read("timesteps", shape[1:], np.int64)
+                if timestep not in measured:
+                    raise UserError(
+                        f"{path}: errors were measured at {len(measured)} timesteps without {timestep}, at "
+                        "which there are gradients; set errors.timesteps to a multiple of gradients.timesteps"
+                    )
+                errors = errors[:, measured == timestep]
+        self._errors = errors.astype(np.float64)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        return {"errors": self._errors[rows.start : rows.stop]}
+
+
+class ImageProvider(Provider):
+    """The input "images": pixels, or latents, in float32, which holds them."""
+
+    def __init__(self, train: Path, query: Path) -> None:
+        with artifacts.read(train, PIXELS, LATENTS) as artifact:
+            self.artifact = artifact
+            self.n, *shape = clean_shape(artifact)
+        with artifacts.read(query, PIXELS, LATENTS) as artifact:
+            artifacts.require_same("dataset", self.artifact, artifact)
+            self.queries, *query_shape = clean_shape(artifact)
+            if query_shape != shape:
+                raise UserError(
+                    f"{query}: images have shape {query_shape}, but those of {train} have {shape}"
+                )
+            self._query = read_clean(artifact, range(self.queries))
+        self.width = math.prod(shape)
+        self._path = train
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
+            return {"query_pixels": self._query, "train_pixels": read_clean(artifact, rows)}
+
+
+class EmbeddingProvider(Provider):
+    """The input "embeddings": of images, by CLIP."""
+
+    def __init__(self, train: Path, query: Path) -> None:
+        with artifacts.read(train, "embeddings") as artifact:
+            self.artifact = artifact
+            self.n, self.width = artifact.shape("embeddings")
+            self._train = artifact.read("embeddings", (None, None), np.float32).astype(np.float64)
+        with artifacts.read(query, "embeddings") as artifact:
+            artifacts.require_same("dataset", self.artifact, artifact)
+            artifacts.require_same("weights", self.artifact, artifact)
+            self._query = artifact.read("embeddings", (None, self.width), np.float32).astype(np.float64)
+        self.queries = len(self._query)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        return {"query_embeddings": self._query, "train_embeddings": self._train[rows.start : rows.stop]}
+
+
+class RetrainingProvider(Provider):
+    """The input "retraining": which models saw which images, and what they lose on a split's queries."""
+
+    before_blocks = True
+
+    def __init__(self, subsets: Path, losses: Sequence[Path], split: str) -> None:
+        with artifacts.read(subsets, "subsets") as artifact:
+            self.artifact = artifact
+            self._membership = artifact.read("membership", (None, None), np.bool_)
+        models, self.n = self._membership.shape
+        self._losses = read_losses(losses, split, self.artifact, models, None).mean(0)
+        self.queries = self._losses.shape[1]
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        members = self._membership[:, rows.start : rows.stop].astype(np.float64)
+        return {"retrained_on": members, "retrained_losses": self._losses}
+
+
+def read_kernel(path: Path, features: Shards) -> NDArray[np.float64]:
+    """The matrix in an artifact "kernel", which must be of the model and the projection of the features.
+
+    Raises:
+        UserError: it is of others; names both files and what differs.
+    """
+    with artifacts.read(path, "kernel") as artifact:
+        for name in ("dataset", "weights"):
+            artifacts.require_same(name, features.provenance, artifact)
+        for name in ("projection", "dimension", "projection_seed", "parameters"):
+            found, expected = artifact.settings.get(name), features.settings.get(name)
+            if found != expected:
+                raise UserError(
+                    f"{path}: {name} is {found!r}, but the features {features.provenance.path} have "
+                    f"{expected!r}; they must agree"
+                )
+        return artifact.read("kernel", (features.k, features.k), np.float64)
+
+
+def _latest(read: Callable[[range], Floats]) -> Callable[[range], Floats]:
+    """The function, which keeps its last result: every damping asks for the same rows."""
+    kept: dict[range, Floats] = {}
+
+    def cached(rows: range) -> Floats:
+        if rows not in kept:
+            kept.clear()
+            kept[rows] = read(rows)
+        return kept[rows]
+
+    return cached

@@ -1,0 +1,287 @@
+"""A method with its inputs opened and checked against each other, which scores images block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das import artifacts
+from das.attribution import Candidates
+from das.errors import UserError
+from das.kernel import Damping, Floats
+from das.methods import Block, Method
+from das.providers import (
+    EmbeddingProvider,
+    ErrorProvider,
+    FeatureProvider,
+    ImageProvider,
+    KernelProvider,
+    Provider,
+    RetrainingProvider,
+)
+from das.shards import Shards, blocks
+
+UNDAMPED = Damping(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The files of one part of a method, those of one model."""
+
+    train_features: Sequence[Path] = ()
+    query_features: Sequence[Path] = ()
+    errors: Path | None = None
+    kernel: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What methods score from; what the method does not need may be left out.
+
+    Attributes:
+        parts: what the scores are averaged over, see `das.attribution`.
+        by_timestep: the features keep their timesteps; each is a part of its own.
+        dimension: fold features to so many numbers, None for all of them.
+        train_images, query_images, train_embeddings, query_embeddings: artifacts.
+        retrained_subsets, retrained_losses, split: retrained models and their losses on a split's queries.
+        candidates: which images are scored, the others having score 0; None for all.
+    """
+
+    parts: Sequence[Part] = (Part(),)
+    by_timestep: bool = False
+    dimension: int | None = None
+    train_images: Path | None = None
+    query_images: Path | None = None
+    train_embeddings: Path | None = None
+    query_embeddings: Path | None = None
+    retrained_subsets: Path | None = None
+    retrained_losses: Sequence[Path] = ()
+    split: str = "val"
+    candidates: Candidates | None = None
+
+    def computed(self) -> list[Path]:
+        """The files that were computed for the method's sake: all but images and subsets."""
+        files = [self.train_embeddings, self.query_embeddings, *self.retrained_losses]
+        for part in self.parts:
+            files += [*part.train_features, *part.query_features, part.errors, part.kernel]
+        return [path for path in files if path is not None]
+
+
+class Scorer:
+    """A method and what it scores from; `len(scorer)` is the number of parts.
+
+    Attributes:
+        n, queries: number of training and of query images.
+        dataset, weights, settings: provenance of the scores; of several models, the weights of the last.
+
+    Raises:
+        UserError: an input is missing or does not belong to the others.
+    """
+
+    def __init__(self, method: Method, sources: Sources) -> None:
+        self.settings: dict[str, Any] = {"method": method.name}
+        self.weights = ""
+        self.n = self.queries = 0
+        self._method = method
+        self._width = 1
+        self._first: artifacts.Artifact | None = None  # what others are compared with
+        self._parts = [opened for part in sources.parts for opened in self._open_part(part, sources)]
+        candidates = sources.candidates
+        self._shared = self._open_shared(method.inputs, sources)
+        self._nearest = self._choose(candidates, sources) if candidates else None
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def require_same_dataset(self, artifact: artifacts.Artifact) -> None:
+        """Refuse an artifact of another data set than the inputs opened so far."""
+        if self._first is None:
+            self._first, self.dataset = artifact, artifact.dataset
+        artifacts.require_same("dataset", self._first, artifact)
+
+    def blocks(self) -> Iterator[range]:
+        """Blocks of training images of a bounded size."""
+        return blocks(self.n, max(self._width, self.queries))
+
+    def parts(self) -> Iterator[PartScorer]:
+        """The parts, one after another: of their kernels only one is in memory."""
+        for part in self._parts:
+            yield PartScorer(
+                self._method, [*part.providers(self._method), *self._shared], self.n, self._nearest
+            )
+
+    def _open_part(self, part: Part, sources: Sources) -> Iterator[_OpenPart]:
+        inputs = self._method.inputs
+        timesteps: list[int | None] = [None]
+        if sources.by_timestep:
+            timesteps = list(Shards(part.train_features, timestep=0).timesteps)
+        for position, timestep in enumerate(timesteps):
+            opened = _OpenPart(part.kernel)
+            if self._method.needs_features:
+                chosen = {"timestep": None if timestep is None else position, "dimension": sources.dimension}
+                opened.train = Shards(part.train_features, **chosen)
+                opened.query = Shards(part.query_features, **chosen)
+                opened.train.require_same(opened.query)
+                self._accept(FeatureProvider(opened.train, opened.query))
+                self.weights, self.settings["features"] = opened.train.weights, opened.train.settings
+            if "errors" in inputs:
+                opened.errors = ErrorProvider(_given(part.errors, "training errors"), timestep)
+                self._accept(opened.errors)
+                if opened.train is not None:
+                    artifacts.require_same("weights", opened.train.provenance, opened.errors.artifact)
+            yield opened
+
+    def _open_shared(self, inputs: Sequence[str], sources: Sources) -> list[Provider]:
+        """What does not depend on a model: the same for all parts."""
+        found: list[Provider] = []
+        if "images" in inputs:
+            found.append(
+                ImageProvider(
+                    _given(sources.train_images, "images"), _given(sources.query_images, "query images")
+                )
+            )
+        if "embeddings" in inputs:
+            found.append(
+                EmbeddingProvider(
+                    _given(sources.train_embeddings, "embeddings"),
+                    _given(sources.query_embeddings, "query embeddings"),
+                )
+            )
+        if "retraining" in inputs:
+            subsets = _given(sources.retrained_subsets, "subsets of retrained models")
+            found.append(RetrainingProvider(subsets, sources.retrained_losses, sources.split))
+        for provider in found:
+            self._accept(provider)
+        return found
+
+    def _accept(self, provider: Provider) -> None:
+        """Take a provider's counts and data set, or refuse it where they are not those of the others."""
+        self.require_same_dataset(provider.artifact)
+        for name in ("n", "queries"):
+            found, expected = getattr(provider, name), getattr(self, name)
+            if found is not None and expected and found != expected:
+                raise UserError(
+                    f"{provider.artifact.path}: holds {found} images, the other inputs {expected}; "
+                    "they must agree"
+                )
+            setattr(self, name, found or expected)
+        self._width = max(self._width, provider.width)
+
+    def _choose(self, candidates: Candidates, sources: Sources) -> NDArray[np.int64]:
+        """The training images that are nearest to each query, [Q, M]."""
+        part = PartScorer(candidates.rule, self._open_shared(candidates.rule.inputs, sources), self.n)
+        best = Best.none(self.queries)
+        for rows in self.blocks():
+            for scores in part.scores(rows, [UNDAMPED]):
+                best = best.merge(scores.astype(np.float32), rows, candidates.count)
+        return best.index
+
+
+@dataclass
+class _OpenPart:
+    """A part whose files have been opened; its kernel is built when its turn comes."""
+
+    kernel: Path | None
+    train: Shards | None = None
+    query: Shards | None = None
+    errors: ErrorProvider | None = None
+
+    def providers(self, method: Method) -> Iterator[Provider]:
+        if self.train is not None and self.query is not None:
+            if method.damped:
+                yield KernelProvider(self.train, self.query, self.kernel, method.inputs)
+            if "features" in method.inputs:
+                yield FeatureProvider(self.train, self.query)
+        if self.errors is not None:
+            yield self.errors
+
+
+class PartScorer:
+    """Scores by one part.
+
+    Args:
+        n: number of training images.
+        nearest: training images [Q, M] that alone are scored for each query; None for all.
+    """
+
+    def __init__(
+        self, method: Method, providers: Sequence[Provider], n: int, nearest: NDArray[np.int64] | None = None
+    ) -> None:
+        self._method = method
+        self._providers = providers
+        self._nearest = nearest
+        self._prepared = None
+        if method.prepare is not None:
+            known = [p.block(range(n), None) for p in providers if p.before_blocks]
+            self._prepared = method.prepare(Block(**{k: v for part in known for k, v in part.items()}))
+
+    def dampings(self, relative: Sequence[float]) -> list[Damping]:
+        """The dampings with these relative values; `UNDAMPED` for each where there is no kernel."""
+        kernels = [p.kernel for p in self._providers if isinstance(p, KernelProvider)]
+        return [kernels[0].damping(value) if kernels else UNDAMPED for value in relative]
+
+    def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[Floats]:
+        """Scores [Q, len(rows)] of consecutive training images at each damping.
+
+        Raises:
+            UserError: a score is not finite; names method, query and training image.
+        """
+        for damping in dampings:
+            given = {k: v for p in self._providers for k, v in p.block(rows, damping).items()}
+            scores = self._method.score(Block(**given, prepared=self._prepared))
+            if scores.ndim != 2 or scores.shape[1] != len(rows):
+                raise ValueError(f"{self._method.name}: scores have shape {scores.shape}")
+            require_finite(self._method, scores, rows)
+            yield scores if self._nearest is None else np.where(self._chosen(rows), scores, 0)
+
+    def _chosen(self, rows: range) -> NDArray[np.bool_]:
+        """Whether training images are candidates, [Q, len(rows)]."""
+        assert self._nearest is not None
+        chosen = np.zeros((len(self._nearest), len(rows)), dtype=np.bool_)
+        query, place = np.nonzero((self._nearest >= rows.start) & (self._nearest < rows.stop))
+        chosen[query, self._nearest[query, place] - rows.start] = True
+        return chosen
+
+
+def require_finite(method: Method, scores: NDArray[np.floating], rows: range) -> None:
+    """Refuse scores [Q, len(rows)] of which one is not finite."""
+    finite = np.isfinite(scores)
+    if not finite.all():
+        query, image = np.argwhere(~finite)[0]
+        raise UserError(
+            f"method {method.name}: the score of training image {rows.start + image} "
+            f"for query {query} is {scores[query, image]}; use a larger damping or check the features"
+        )
+
+
+@dataclass(frozen=True)
+class Best:
+    """The highest scores so far, [Q, M], descending, and whose they are."""
+
+    index: NDArray[np.int64]
+    score: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, queries: int) -> Best:
+        """Before the first block."""
+        return cls(np.empty((queries, 0), np.int64), np.empty((queries, 0), np.float32))
+
+    def merge(self, scores: NDArray[np.float32], rows: range, top: int) -> Best:
+        """With a block of scores [Q, len(rows)], of which the `top` highest are kept, equal ones by index."""
+        score = np.concatenate([self.score, scores], axis=1)
+        new = np.broadcast_to(np.arange(rows.start, rows.stop), scores.shape)
+        index = np.concatenate([self.index, new], axis=1)
+        order = np.argsort(-score, axis=1, kind="stable")[:, :top]
+        return Best(np.take_along_axis(index, order, 1), np.take_along_axis(score, order, 1))
+
+
+def _given(path: Path | None, what: str) -> Path:
+    if path is None:
+        raise UserError(f"{what}: the method needs them, no file was given")
+    return path
