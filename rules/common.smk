@@ -53,6 +53,7 @@ wildcard_constraints:
     features=r"\w+",
     method=r"\w+",
     split="train|val|gen",
+    variant=r"(@(checkpoint|seed)-\d+)?",
     shard=r"\d{3}",
     subset=r"\d\d+",
     seed=r"\d+",
@@ -115,6 +116,11 @@ def model_files(folder):
         return [f"{folder}/{name}".format(**wildcards) for name in names]
 
     return files
+
+
+def variant_files(wildcards):
+    """The files of the model that the variant of features or errors names."""
+    return model_files(f"results/{{dataset}}/{paths.variant_folder(wildcards.variant)}")(wildcards)
 
 
 def datasets_of(family):
@@ -228,7 +234,7 @@ def shard_files(folder, split):
         counts = settings["split"] | {"gen": settings["generate"]["count"]}
         chosen = split.format(**wildcards)
         number = -(-counts[chosen] // settings["jobs"]["images_per_shard"])
-        where = folder(wildcards) if callable(folder) else folder
+        where = folder(wildcards) if callable(folder) else folder.format(**wildcards)
         return [
             f"results/{wildcards.dataset}/{where}/{chosen}/shard-{shard:03d}.h5" for shard in range(number)
         ]
@@ -240,7 +246,7 @@ def feature_settings(wildcards):
     """What makes features: output function and normalisation, timesteps, noise and projection, as JSON."""
     if wildcards.features not in config["features"]:
         fail(f"features: no {wildcards.features!r}, known are {', '.join(config['features'])}")
-    return json.dumps(config["features"][wildcards.features] | dataset(wildcards)["gradients"])
+    return json.dumps(dataset(wildcards)["gradients"] | config["features"][wildcards.features])
 
 
 def subset_model_names(settings):

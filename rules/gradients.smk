@@ -1,22 +1,24 @@
 """Projected per-image gradients, in shards.
 
 Needs results/{dataset}/model/ and images/{split}.h5, or latents/{split}.h5.
-Makes results/{dataset}/gradients/{features}/{split}/shard-000.h5 and on.
+Makes results/{dataset}/gradients/{features}{variant}/{split}/shard-000.h5 and on.
+The variant says of which model: none of the model itself, @checkpoint-25 of one within its training,
+@seed-43 of one trained with another seed; needs model/checkpoints/25/ or model/seeds/43/.
 """
 
 
 rule project_gradients:
     input:
-        model=model_files("results/{dataset}/model"),
+        model=variant_files,
         inputs=inputs_of("{split}"),
         script=lib("project_gradients.py"),
         code=code("gradients"),
     output:
-        "results/{dataset}/gradients/{features}/{split}/shard-{shard}.h5",
+        "results/{dataset}/gradients/{features}{variant}/{split}/shard-{shard}.h5",
     log:
-        "logs/{dataset}/project_gradients/{features}_{split}_{shard}.log",
+        "logs/{dataset}/project_gradients/{features}{variant}_{split}_{shard}.log",
     benchmark:
-        "logs/{dataset}/project_gradients/{features}_{split}_{shard}.tsv"
+        "logs/{dataset}/project_gradients/{features}{variant}_{split}_{shard}.tsv"
     conda:
         "../envs/das.yaml"
     resources:
@@ -28,9 +30,9 @@ rule project_gradients:
         settings=feature_settings,
         images_per_shard=setting("jobs", "images_per_shard"),
     message:
-        "{wildcards.dataset}: projecting gradients, {wildcards.features} of {wildcards.split}, shard {wildcards.shard}"
+        "{wildcards.dataset}: projecting gradients, {wildcards.features}{wildcards.variant} of {wildcards.split}, shard {wildcards.shard}"
     shell:
         "python {input.script} --log {log} --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
-        " --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
+        " --features {wildcards.features} --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
         " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"

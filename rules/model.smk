@@ -1,7 +1,8 @@
 """The model whose training images are attributed, what it generates and where it errs.
 
 Needs results/{dataset}/images/train.h5, or latents/train.h5.
-Makes results/{dataset}/model/, images/gen.h5, images/gen.png and errors/train.h5.
+Makes results/{dataset}/model/, images/gen.h5, images/gen.png and errors{variant}/train.h5,
+the variant as in rules/gradients.smk.
 
 The files of a model depend on its family, and wildcards cannot express that: each family has its own rule.
 """
@@ -80,16 +81,16 @@ rule generate_images:
 
 rule measure_errors:
     input:
-        model=model_files("results/{dataset}/model"),
+        model=variant_files,
         inputs=inputs_of("train"),
         script=lib("measure_errors.py"),
         code=code("errors"),
     output:
-        "results/{dataset}/errors/train/shard-{shard}.h5",
+        "results/{dataset}/errors{variant}/train/shard-{shard}.h5",
     log:
-        "logs/{dataset}/measure_errors/{shard}.log",
+        "logs/{dataset}/measure_errors{variant}/{shard}.log",
     benchmark:
-        "logs/{dataset}/measure_errors/{shard}.tsv"
+        "logs/{dataset}/measure_errors{variant}/{shard}.tsv"
     conda:
         "../envs/das.yaml"
     resources:
@@ -101,7 +102,7 @@ rule measure_errors:
         settings=section("errors"),
         images_per_shard=setting("jobs", "images_per_shard"),
     message:
-        "{wildcards.dataset}: measuring the errors of the training images, shard {wildcards.shard}"
+        "{wildcards.dataset}: measuring the errors{wildcards.variant} of the training images, shard {wildcards.shard}"
     shell:
         "python {input.script} --log {log} --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
@@ -111,16 +112,16 @@ rule measure_errors:
 
 rule join_errors:
     input:
-        shards=shard_files("errors", "train"),
+        shards=shard_files("errors{variant}", "train"),
         script=lib("join_errors.py"),
         code=lib("das/shards.py"),
     output:
-        "results/{dataset}/errors/train.h5",
+        "results/{dataset}/errors{variant}/train.h5",
     log:
-        "logs/{dataset}/join_errors.log",
+        "logs/{dataset}/join_errors{variant}.log",
     conda:
         "../envs/das.yaml"
     message:
-        "{wildcards.dataset}: joining the errors of the training images"
+        "{wildcards.dataset}: joining the errors{wildcards.variant} of the training images"
     shell:
         "python {input.script} --log {log} --shards {input.shards} --output {output}"

@@ -1,5 +1,7 @@
 """Features of an image do not depend on the shard, the block or the batch in which they are computed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from test_training import IMAGES, SCHEDULE, network
 from das.configuration import load_yaml
 from das.diffusion import to_model_space
 from das.errors import UserError
-from das.features import FeatureSettings, project
+from das.features import FeatureSettings, SplitGradients, project
 from das.inputs import PixelInputs
 from das.noise import image_noise
 from das.outputs import OUTPUT_FUNCTIONS
@@ -32,20 +34,15 @@ def settings(**changes):
     return FeatureSettings(**(standard | changes))
 
 
-def run(state, indices, chosen=None, rows=16, unet=None):
-    unet = unet or network(0)
-    chosen = chosen or settings()
-    dimension, blocks = project(
-        unet, SCHEDULE, PixelInputs(MANY), indices, chosen, split="train", rows=rows, state=state
-    )
-    found = np.concatenate(list(blocks))
-    assert found.shape == (len(indices), dimension)
+def run(state, indices, chosen=None, rows=16, unet=None, split="train"):
+    state.mkdir(exist_ok=True)
+    gradients = SplitGradients(unet or network(0), SCHEDULE, chosen or settings(), split=split, rows=rows)
+    found = np.concatenate(list(project(gradients, PixelInputs(MANY), indices, state)))
+    assert found.shape == (len(indices), *gradients.shape)
     return found
 
 
 def test_features_do_not_depend_on_shards_or_batches(tmp_path):
-    for name in "abc":
-        (tmp_path / name).mkdir()
     whole = run(tmp_path / "a", range(42))
     scale = np.abs(whole).max()
     parts = np.concatenate(
@@ -82,14 +79,54 @@ def test_features_equal_a_float64_loop_over_timesteps_and_draws(tmp_path):
 
 
 def test_another_split_has_other_noise(tmp_path):
-    for name in "ab":
-        (tmp_path / name).mkdir()
+    train = run(tmp_path / "a", range(4))
+    assert not np.allclose(train, run(tmp_path / "b", range(4), split="val"))
+
+
+def test_timesteps_kept_apart_are_the_features_of_each_alone(tmp_path):
+    """Of 3 uniform timesteps the first is 0, which is also all that is cumulative of one."""
+    apart = run(tmp_path / "a", range(20), settings(by_timestep=True), rows=7)
+    assert apart.shape == (20, 3, 96)
+    together = run(tmp_path / "b", range(20), rows=7)
+    np.testing.assert_allclose(apart.mean(1), together, rtol=1e-4, atol=1e-6)
+    first = run(tmp_path / "c", range(20), settings(timesteps=1, strategy="cumulative"), rows=20)
+    np.testing.assert_allclose(apart[:, 0], first, rtol=1e-4, atol=1e-6)
+
+
+def test_chosen_parameters_give_their_part_of_all_gradients(tmp_path):
+    chosen = settings(projection="none", normalise=False)
+    whole = run(tmp_path / "a", range(3), chosen)
     unet = network(0)
-    train = run(tmp_path / "a", range(4), unet=unet)
-    _, blocks = project(
-        unet, SCHEDULE, PixelInputs(MANY), range(4), settings(), split="val", rows=16, state=tmp_path / "b"
-    )
-    assert not np.allclose(train, np.concatenate(list(blocks)))
+    part = run(tmp_path / "b", range(3), replace(chosen, parameters=r"^up_blocks.*\.weight$"), unet=unet)
+    start, parts = 0, []
+    for name, parameter in unet.named_parameters():
+        if name.startswith("up_blocks") and name.endswith(".weight"):
+            parts.append(whole[:, start : start + parameter.numel()])
+        start += parameter.numel()
+    np.testing.assert_allclose(part, np.concatenate(parts, axis=1), rtol=1e-4, atol=1e-7)
+    assert all(p.requires_grad and p.grad is None for p in unet.parameters()), "left as it was"
+
+
+def test_the_norm_is_that_of_the_chosen_parameters(tmp_path):
+    found = run(tmp_path, range(2), settings(projection="none", parameters="conv_out", timesteps=1, draws=1))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (
+            "nothing",
+            r"mine\.parameters: found 'nothing', allowed .* such as conv_in\.weight, .*conv_out\.bias",
+        ),
+        ("(", r"mine\.parameters: found '\(', not a regular expression \(missing \)"),
+    ],
+)
+def test_parameters_that_do_not_exist_are_refused(expression, message):
+    with pytest.raises(UserError, match=message):
+        SplitGradients(
+            network(0), SCHEDULE, settings(parameters=expression), split="val", rows=4, section="mine"
+        )
 
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from das import artifacts, shards
 from das.errors import UserError
 from das.kernel import DualKernel, PrimalKernel, build_kernel
+from das.projection import fold
 from das.shards import Shards
 
 DAMPINGS = [1e-6, 1e-2, 1.0, 1e3]
@@ -25,7 +26,9 @@ class InMemory:
         return self.features[rows.start : rows.stop]
 
 
-def write_shard(path, features, first, *, weights="w", projection="p", settings=None, count=None):
+def write_shard(
+    path, features, first, *, weights="w", projection="p", settings=None, count=None, timesteps=None
+):
     with artifacts.write(
         path,
         "features",
@@ -37,6 +40,8 @@ def write_shard(path, features, first, *, weights="w", projection="p", settings=
         count=len(features) if count is None else count,
     ) as file:
         file["features"] = features.astype(np.float32)
+        if timesteps is not None:
+            file["timesteps"] = np.array(timesteps, np.int64)
     return path
 
 
@@ -160,6 +165,62 @@ def test_shards_that_disagree_are_refused(tmp_path: Path, second, message):
     with pytest.raises(UserError, match=message) as caught:
         Shards([tmp_path / "a.h5", tmp_path / "b.h5"])
     assert "b.h5" in str(caught.value)
+
+
+def test_one_of_the_timesteps_that_are_kept_apart_is_read(tmp_path: Path):
+    features = np.random.default_rng(3).normal(size=(7, 3, 4)).astype(np.float32)
+    paths = [
+        write_shard(tmp_path / f"{a}.h5", features[a : a + 4], a, timesteps=[5, 50, 500]) for a in (0, 4)
+    ]
+    for position in range(3):
+        one = Shards(paths, position)
+        assert (one.n, one.k, one.timesteps) == (7, 4, [5, 50, 500])
+        np.testing.assert_array_equal(one.read(range(1, 6)), features[1:6, position])
+    with h5py.File(paths[1], "r+") as file:
+        file["features"][2, 1, 3] = np.nan
+    Shards(paths, 0).read(range(7))
+    with pytest.raises(UserError, match=r"4\.h5: array 'features' is not finite at \(2, 1, 3\)"):
+        Shards(paths, 1).read(range(7))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((5, 3, 4), {}, "keep 3 timesteps apart, asked for is means .*, allowed is a position from 0 to 2"),
+        ((5, 3, 4), {"timestep": 3}, "asked for is position 3, allowed is a position from 0 to 2"),
+        ((5, 4), {"timestep": 0}, "features are means over timesteps, asked for is the one at position 0"),
+        ((5,), {}, r"shape \(5,\), expected \[n, k\] or \[n, T, k\]"),
+        ((5, 12), {"dimension": 5}, "to dimension 5, allowed is one of 1, 2, 3, 4, 6, 12"),
+        ((5, 12), {"dimension": 24}, "to dimension 24, allowed is one of 1, 2, 3, 4, 6, 12"),
+    ],
+)
+def test_features_of_another_form_are_refused(tmp_path: Path, shape, options, message):
+    settings = {"projection": "count-sketch"}
+    path = write_shard(tmp_path / "a.h5", np.ones(shape), 0, settings=settings, timesteps=[0, 1, 2])
+    with pytest.raises(UserError, match=message) as caught:
+        Shards([path], **options)
+    assert "a.h5" in str(caught.value)
+
+
+def test_features_are_folded_block_by_block_as_all_at_once(tmp_path: Path, monkeypatch):
+    features = np.random.default_rng(3).normal(size=(11, 12)).astype(np.float32)
+    settings = {"projection": "count-sketch", "projection_seed": 3}
+    paths = [write_shard(tmp_path / f"{a}.h5", features[a : a + 6], a, settings=settings) for a in (0, 6)]
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 12 * 2)  # two rows per block
+    folded = Shards(paths, dimension=4)
+    assert folded.k == 4
+    np.testing.assert_array_equal(folded.read(range(3, 10)), fold(features[3:10].astype(float), 4, 3))
+    np.testing.assert_array_equal(Shards(paths, dimension=12).read(range(3, 10)), features[3:10])
+    with pytest.raises(UserError, match=r"folded\.h5: features have 4 numbers, .*0\.h5 has 12"):
+        Shards(paths).require_same(
+            Shards([write_shard(tmp_path / "folded.h5", features, 0, settings=settings)], dimension=4)
+        )
+
+
+def test_exact_gradients_are_not_folded(tmp_path: Path):
+    path = write_shard(tmp_path / "a.h5", np.ones((2, 4)), 0, settings={"projection": "none"})
+    with pytest.raises(UserError, match="projection none cannot be folded to dimension 2"):
+        Shards([path], dimension=2)
 
 
 def test_query_features_of_other_weights_are_refused(tmp_path: Path):

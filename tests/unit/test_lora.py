@@ -1,5 +1,6 @@
 """Low-rank adapters of a Stable Diffusion: nothing of the base is trained or lost, and the known traps."""
 
+import dataclasses
 import json
 import shutil
 
@@ -280,16 +281,8 @@ def test_features_and_errors_use_each_images_caption(base, inputs, tmp_path):
     model = trained(base, inputs, tmp_path / "state")
     (tmp_path / "features").mkdir()
     settings = FeatureSettings("mean", True, 2, "uniform", 1, 0, "count-sketch", 64, 0)
-    _, blocks = features.project(
-        model.network,
-        model.schedule,
-        inputs,
-        range(4),
-        settings,
-        split="train",
-        rows=8,
-        state=tmp_path / "features",
-    )
+    gradients = features.SplitGradients(model.network, model.schedule, settings, split="train", rows=8)
+    blocks = features.project(gradients, inputs, range(4), tmp_path / "features")
     found = np.concatenate(list(blocks))
     options = {"purpose": "errors/train", "seed": 0, "draw": 0, "rows": 8}
     errors = evaluation.denoising_errors(model.network, model.schedule, inputs, range(4), [0, 500], **options)
@@ -309,6 +302,12 @@ def test_features_and_errors_use_each_images_caption(base, inputs, tmp_path):
         direct = (model.network(noisy, t, inputs.condition(range(1, 2))).sample - noise).square().mean()
     np.testing.assert_allclose(errors[1, 1], direct, rtol=1e-5)
     assert found.shape == (4, 64)
+    # Of the adapters alone some can be chosen; the base's parameters are never among them.
+    chosen = dataclasses.replace(settings, parameters="to_q", projection="none")
+    some = features.SplitGradients(model.network, model.schedule, chosen, split="train", rows=8)
+    assert some.dimension == sum(p.numel() for n, p in adapters(model.network).items() if "to_q" in n)
+    assert np.isfinite(some.features(range(4), inputs.clean(range(4)), inputs.condition(range(4)))).all()
+    assert adapters(model.network).keys() == {n for n, _ in model.network.named_parameters() if "lora_" in n}
 
 
 def test_images_are_generated_as_the_pipeline_does_whatever_the_batch(base, inputs, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from das.errors import UserError
-from das.projection import canonical_order, make_projection, projection_dimension, random_signs
+from das.projection import canonical_order, fold, make_projection, projection_dimension, random_signs
 
 SHAPES = {"a.weight": (6, 5, 3, 3), "a.bias": (6,), "b.weight": (40, 30), "b.bias": (40,)}
 RANDOM_KINDS = ["count-sketch", "dense"]
@@ -112,6 +112,38 @@ def test_unbiased_with_the_expected_spread(kind):
         assert abs(np.mean(products) - exact) < 4 * math.sqrt(variance / 300)
         # Relative standard error of a standard deviation from 300 draws: 1 / sqrt(600) = 4 %.
         assert np.std(products) == pytest.approx(math.sqrt(variance), rel=0.2)
+
+
+def test_fold_follows_its_definition():
+    """Number i goes, with sign s_i, to sum (i mod d + shift of piece i // d) mod d."""
+    k, d, seed = 96, 24, 5
+    x = np.random.default_rng(0).normal(size=(3, k))
+    shifts = [w % d for w in raw_stream("projection", seed, "fold", k, d, "shifts", count=k // d)]
+    words = raw_stream("projection", seed, "fold", k, d, count=2)
+    expected = np.zeros((3, d))
+    for i in range(k):
+        expected[:, (i % d + shifts[i // d]) % d] += (1 - 2 * (words[i // 64] >> (i % 64) & 1)) * x[:, i]
+    np.testing.assert_allclose(fold(x, d, seed), expected, atol=1e-12)
+
+
+def test_a_folded_sketch_is_unbiased_and_as_good_as_a_direct_one():
+    """From p to k = 512 and on to d = 64: E = <g,h>, and the spread that a sketch from p to d has."""
+    x = gradients(2)
+    x = {name: torch.stack([v[0], 0.5 * v[0] + v[1]]) for name, v in x.items()}
+    g, h = torch.cat(list(x.values()), dim=1).double()
+    exact = float(g @ h)
+    variance = float((g @ g) * (h @ h) + (g @ h) ** 2 - 2 * (g * g * h * h).sum()) / 64
+    products = []
+    for seed in range(300):
+        sketch = project(make_projection("count-sketch", 512, seed, SHAPES), x).double().numpy()
+        a, b = fold(sketch, 64, seed)
+        products.append(a @ b)
+    assert abs(np.mean(products) - exact) < 4 * math.sqrt(variance / 300)
+    assert np.std(products) == pytest.approx(math.sqrt(variance), rel=0.2)
+    # Unbiased over folds of one and the same sketch, too.
+    folded = [fold(sketch, 64, seed) for seed in range(300)]
+    spread = np.std([a @ b for a, b in folded])
+    assert abs(np.mean([a @ b for a, b in folded]) - sketch[0] @ sketch[1]) < 4 * spread / math.sqrt(300)
 
 
 def test_shifts_spread_aligned_elements():

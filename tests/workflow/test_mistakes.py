@@ -21,6 +21,11 @@ MISTAKES = {
         "results/tiny/gradients/magic/train/shard-000.h5",
         "error: features: no 'magic', known are loss",
     ),
+    "expression that is not valid": (
+        {"features": {"mine": {"output": "loss", "parameters": "("}}},
+        "results/tiny/gradients/mine/train/shard-000.h5",
+        "config/config.yaml: features.mine.parameters: found '(', allowed is a regular expression",
+    ),
     "unknown key": (
         {"datasets": {"digits": {"trane": {}}}},
         "results/digits/lds.csv",

@@ -26,36 +26,21 @@ def run(arguments):
     }
     key = resume.job_key(identity, "gradients", model.family)
     with resume.job_state(arguments.resume, "gradients", key) as state:
-        dimension, blocks = features.project(
+        gradients = features.SplitGradients(
             model.network,
             model.schedule,
-            images,
-            indices,
             settings,
             split=arguments.split,
             rows=arguments.rows,
-            state=state,
             precision=dtype,
+            section=f"features.{arguments.features}",
         )
-        with artifacts.write(
-            arguments.output,
-            "features",
-            arguments.dataset,
-            dataclasses.asdict(settings),
-            weights,
-            precision=str(dtype),
-            split=arguments.split,
-            first=indices.start,
-            count=len(indices),
-        ) as file:
-            array = file.create_dataset("features", (len(indices), dimension), "float32")
-            row = 0
-            for block in blocks:
-                array[row : row + len(block)] = block
-                row += len(block)
+        blocks = features.project(gradients, images, indices, state)
+        features.write(arguments.output, arguments.dataset, weights, dtype, gradients, indices, blocks)
 
 
 options = cli.shard_options(cli.parser(__doc__))
+options.add_argument("--features", required=True, help="their name in the configuration")
 options.add_argument("--split", required=True, help="train, val or gen")
 options.add_argument("--settings", required=True, help="JSON of das.features.FeatureSettings")
 cli.main(run, options)

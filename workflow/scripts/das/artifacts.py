@@ -106,7 +106,12 @@ class Artifact:
         return tuple(self._array(name).shape)
 
     def read(
-        self, name: str, shape: tuple[int | None, ...], dtype: DTypeLike, rows: slice = slice(None)
+        self,
+        name: str,
+        shape: tuple[int | None, ...],
+        dtype: DTypeLike,
+        rows: slice = slice(None),
+        column: int | None = None,
     ) -> NDArray[Any]:
         """Rows of the array `name`.
 
@@ -114,6 +119,7 @@ class Artifact:
             shape: expected shape of the whole array, None where any length will do.
             dtype: expected dtype.
             rows: which part of the first axis to read.
+            column: which position of the second axis to read, which is then left out; all without it.
 
         Raises:
             UserError: the array is missing, of another shape or dtype, or not finite.
@@ -128,14 +134,18 @@ class Artifact:
         if array.dtype != np.dtype(dtype):
             raise UserError(f"{self.path}: array {name!r} is {array.dtype}, expected {np.dtype(dtype)}")
         try:
-            values: NDArray[Any] = array[rows]
+            values: NDArray[Any] = array[rows] if column is None else array[rows, column]
         except OSError as error:
             raise UserError(f"{self.path}: array {name!r} cannot be read: {_first_line(error)}") from error
         if np.issubdtype(values.dtype, np.floating):
             finite = np.isfinite(values)
             if not finite.all():
                 where = tuple(int(i) for i in np.argwhere(~finite)[0])
-                where = (where[0] + (rows.start or 0), *where[1:])
+                where = (
+                    where[0] + (rows.start or 0),
+                    *(() if column is None else (column,)),
+                    *where[1:],
+                )
                 raise UserError(
                     f"{self.path}: array {name!r} is not finite at {where}; delete the file and make it again"
                 )

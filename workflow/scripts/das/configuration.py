@@ -65,7 +65,10 @@ def validate(content: dict[str, Any], schema_path: Path, name: str) -> dict[str,
     """
     schema = load_yaml(schema_path)
     filled = _with_defaults(content, schema, schema.get("$defs", {}))
-    errors = sorted(_Validator(schema).iter_errors(filled), key=lambda e: list(map(str, e.path)))
+    checks = jsonschema.FormatChecker(formats=("regex",))
+    errors = sorted(
+        _Validator(schema, format_checker=checks).iter_errors(filled), key=lambda e: list(map(str, e.path))
+    )
     if errors:
         raise UserError(f"{name}: {_describe(errors[0])}")
     return filled
@@ -167,6 +170,7 @@ def _describe(error: jsonschema.ValidationError) -> str:
         "minItems": f"at least {limit} entries",
         "uniqueItems": "no entry twice",
         "pattern": f"text that matches {limit}",
+        "format": "a regular expression",
         "anyOf": error.schema.get("description", ""),
     }.get(str(rule), f"{rule} {limit}")
     return f"{key}: found {value!r}, allowed is {allowed}"

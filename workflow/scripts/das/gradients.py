@@ -157,8 +157,7 @@ class ImageGradients(FeatureExtractor):
     ) -> None:
         super().__init__(unet, schedule, output, normalise, projection, precision)
         self._layers = {name: layer for name, layer in unet.named_modules() if self._covers(name, layer)}
-        own = (p for layer in self._layers.values() for p in layer.parameters(recurse=False))
-        covered = sum(p.numel() for p in own if p.requires_grad)
+        covered = sum(p.numel() for layer in self._layers.values() for p in self._own(layer))
         expected = sum(self.projection.sizes.values())
         if covered != expected:
             raise UserError(
@@ -173,7 +172,7 @@ class ImageGradients(FeatureExtractor):
         self._done: set[str] = set()
 
     def _covers(self, name: str, layer: nn.Module) -> bool:
-        own = [p for p in layer.parameters(recurse=False) if p.requires_grad]
+        own = self._own(layer)
         if own and _layer_kind(layer) is None:
             kinds = ", ".join(kind.__name__ for kind in LAYERS)
             raise UserError(
@@ -181,6 +180,11 @@ class ImageGradients(FeatureExtractor):
                 f"({layer.extra_repr()}) are not supported, allowed are plain {kinds}"
             )
         return bool(own)
+
+    def _own(self, layer: nn.Module) -> list[nn.Parameter]:
+        """The covered parameters that a layer holds itself."""
+        covered = set(map(id, self.parameters.values()))
+        return [p for p in layer.parameters(recurse=False) if id(p) in covered]
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:

@@ -24,13 +24,14 @@ from das.projection import Projection, canonical_order
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of rows: noised images and noise [R, C, H, W], timesteps [R] and weights of the loss [R].
+    """A batch of rows: noised images [R, C, H, W], timesteps [R] and weights of the loss [R].
 
+    `target` [R, C, H, W] is what the output function sees beside the prediction: the noise, or a probe.
     `condition` holds embedded captions [R, L, D], or None.
     """
 
     noised: Tensor
-    noise: Tensor
+    target: Tensor
     timesteps: Tensor
     weights: Tensor
     condition: Tensor | None
@@ -45,16 +46,16 @@ class FeatureExtractor(ABC):
     """Per-image features of a model; subclasses differ in how they obtain the gradients of rows.
 
     Args:
-        unet: any module that predicts the noise, see `das.diffusion.predict_noise`. Its parameters that
-            require a gradient are the ones covered, and they must be those that the projection was made for.
+        unet: any module that predicts the noise, see `das.diffusion.predict_noise`. The parameters covered
+            are those that the projection was made for; they must be among those that require a gradient.
         schedule: the forward process of the model.
-        output: a name in `das.outputs.OUTPUT_FUNCTIONS`.
+        output: a name in `das.outputs.OUTPUT_FUNCTIONS`, or `das.outputs.PROBE`.
         normalise: divide each row's gradient by its exact l2 norm before averaging over timesteps.
         projection: on the device of the model.
         precision: of matrix products; gradients are summed and projected in float32.
 
     Raises:
-        UserError: the output function is unknown, or the covered parameters are not the projection's.
+        UserError: the output function is unknown, or the model does not train the projection's parameters.
     """
 
     def __init__(
@@ -72,13 +73,15 @@ class FeatureExtractor(ABC):
         self.function = output_function(output)
         self.normalise = normalise
         self.projection = projection
-        self.parameters = {name: p for name, p in unet.named_parameters() if p.requires_grad}
+        trained = {name: p for name, p in unet.named_parameters() if p.requires_grad}
+        self.parameters = {name: p for name, p in trained.items() if name in projection.sizes}
+        self._left_out = [p for name, p in trained.items() if name not in projection.sizes]
         sizes = {name: p.numel() for name, p in self.parameters.items()}
         if not sizes or sizes != projection.sizes:
             made, found = sum(projection.sizes.values()), sum(sizes.values())
             raise UserError(
                 f"projection: made for {len(projection.sizes)} parameters with {made} elements, "
-                f"but the model trains {len(sizes)} with {found}"
+                f"of which the model trains {len(sizes)} with {found}"
             )
 
     def features(
@@ -88,52 +91,83 @@ class FeatureExtractor(ABC):
         noise: Tensor,
         rows_per_batch: int,
         condition: Tensor | None = None,
+        by_timestep: bool = False,
     ) -> Tensor:
-        """Features of images.
+        """Features of images: the mean over the timesteps of the gradients of `batches`, arguments as there.
 
         Args:
-            images: [n, C, H, W], pixels in [-1, 1] or latents.
-            timesteps: the T timesteps to average over.
+            by_timestep: keep the timesteps apart.
+
+        Returns:
+            float32 [n, k], or [n, T, k] by timestep, on the device of the projection.
+        """
+        device, per_image = self.projection.device, len(timesteps)
+        batches = self.batches(images, timesteps, noise, rows_per_batch, condition)
+        if by_timestep:
+            return torch.cat([projected for _, projected in batches]).unflatten(0, (-1, per_image))
+        features = torch.zeros(len(images), self.projection.dimension, device=device)
+        for index, projected in batches:
+            # A product, because index_add_ has no fixed order of summation on a GPU.
+            image = index // per_image
+            first, last = int(image[0]), int(image[-1])
+            mean = (image == torch.arange(first, last + 1, device=device)[:, None]).float() / per_image
+            features[first : last + 1] += mean @ projected
+        return features
+
+    def batches(
+        self,
+        images: Tensor,
+        timesteps: Sequence[int],
+        noise: Tensor,
+        rows_per_batch: int,
+        condition: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Projected gradients of all rows, batch after batch.
+
+        Args:
+            images: [n, C, H, W], pixels in [-1, 1] or latents; [n, T, C, H, W] where an image has a version
+                of its own for each timestep.
+            timesteps: T of them.
             noise: [n * T, C, H, W], image-major: that of image 0 at every timestep first.
             rows_per_batch: how many rows go through the model at once; it moves results by rounding only.
             condition: embedded captions of the images [n, L, D], for a conditional model.
+            target: what the output function sees beside the prediction, of the shape of the noise; the
+                noise itself without it.
 
-        Returns:
-            float32 [n, k] on the device of the projection.
+        Yields:
+            The numbers of the rows, image * T + position of the timestep, int64 [R], and their projected
+            gradients, float32 [R, k], on the device of the projection.
 
         Raises:
             UserError: a gradient or a norm is not finite, or a gradient that has to be normalised is zero.
         """
         count, per_image = len(images), len(timesteps)
-        if noise.shape != (count * per_image, *images.shape[1:]):
+        if noise.shape != (count * per_image, *images.shape[-3:]):
             raise ValueError(f"noise is {tuple(noise.shape)} for {count} images at {per_image} timesteps")
         device = self.projection.device
         steps = torch.as_tensor(list(timesteps), device=device)
         images = images.to(device)
         condition = None if condition is None else condition.to(device)
-        features = torch.zeros(count, self.projection.dimension, device=device)
         with self._prepared():
             for start in range(0, count * per_image, rows_per_batch):
                 index = torch.arange(start, min(start + rows_per_batch, count * per_image), device=device)
                 image, timestep = index // per_image, steps[index % per_image]
-                caption = None if condition is None else condition[image]
-                rows = self._rows(images[image], noise[index.cpu()], timestep, caption)
-                projected = self._checked(rows, index, steps)
-                # A product, because index_add_ has no fixed order of summation on a GPU.
-                first, last = int(image[0]), int(image[-1])
-                mean = (image == torch.arange(first, last + 1, device=device)[:, None]).float() / per_image
-                features[first : last + 1] += mean @ projected
-        return features
-
-    def _rows(self, images: Tensor, noise: Tensor, timesteps: Tensor, condition: Tensor | None) -> Rows:
-        noise = noise.to(images.device)
-        noised = self.schedule.add_noise(images, noise, timesteps)
-        return Rows(noised, noise, timesteps, loss_weights(self.schedule, timesteps), condition)
+                clean = images[image] if images.dim() == 4 else images.flatten(0, 1)[index]
+                eps = noise[index.cpu()].to(device)
+                rows = Rows(
+                    self.schedule.add_noise(clean, eps, timestep),
+                    eps if target is None else target[index.cpu()].to(device),
+                    timestep,
+                    loss_weights(self.schedule, timestep),
+                    None if condition is None else condition[image],
+                )
+                yield index, self._checked(rows, index, steps)
 
     def _output(self, rows: Rows) -> Tensor:
         """The output function of each row's own prediction, [R]."""
         prediction = predict_noise(self.unet, rows.noised, rows.timesteps, rows.condition, self.precision)
-        return self.function(prediction, rows.noise, rows.weights)
+        return self.function(prediction, rows.target, rows.weights)
 
     def _checked(self, rows: Rows, index: Tensor, steps: Tensor) -> Tensor:
         """Projected gradients of rows, normalised if asked for, refused at the first bad row."""
@@ -151,15 +185,19 @@ class FeatureExtractor(ABC):
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:
-        """Evaluation mode for the duration; as it was afterwards."""
+        """Evaluation mode, the covered parameters alone trained, for the duration; as it was afterwards."""
         training = [module for module in self.unet.modules() if module.training]
         self.unet.eval()
+        for parameter in self._left_out:
+            parameter.requires_grad_(False)
         try:
             with torch.enable_grad():
                 yield
         finally:
             for module in training:
                 module.training = True
+            for parameter in self._left_out:
+                parameter.requires_grad_(True)
 
     @abstractmethod
     def _project(self, rows: Rows) -> tuple[Tensor, Tensor]:

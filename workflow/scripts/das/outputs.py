@@ -62,8 +62,19 @@ OUTPUT_FUNCTIONS: dict[str, OutputFunction] = {
 }
 
 
+# <v, e> of a probe v, which stands in the place of the noise. No choice for features: its rows are averaged
+# in `das.gauss_newton` by their outer products.
+PROBE = "probe"
+
+
+def _probe(prediction: Tensor, probe: Tensor, weight: Tensor) -> Tensor:
+    return _per_row(prediction * probe).sum(1)
+
+
 def output_function(name: str) -> OutputFunction:
     """The output function of that name; UserError if there is none."""
+    if name == PROBE:
+        return _probe
     if name not in OUTPUT_FUNCTIONS:
         raise UserError(f"output function: found {name!r}, allowed is one of {', '.join(OUTPUT_FUNCTIONS)}")
     return OUTPUT_FUNCTIONS[name]

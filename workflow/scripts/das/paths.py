@@ -48,6 +48,16 @@ BASE_MODEL_FILES = (
 CLIP_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 
+def variant_folder(variant: str) -> str:
+    """Folder of the model that a suffix of features, kernels or errors names, seen from the data set's.
+
+    "" is the model itself, "@checkpoint-25" the model after 25 % of its training, "@seed-43" one trained
+    with another seed.
+    """
+    kind, _, number = variant.removeprefix("@").partition("-")
+    return f"model/{kind}s/{number}" if number else "model"
+
+
 def base_model_folder(base: str) -> str:
     """Where a base or CLIP model lies: the folder itself, or where one of the hub is downloaded to."""
     if os.path.isdir(base) or not re.fullmatch(r"[\w.-]+/[\w.-]+", base):

@@ -173,6 +173,31 @@ def make_projection(
     return (CountSketch if kind == "count-sketch" else Dense)(dimension, seed, parameters, device)
 
 
+def fold(features: NDArray[np.float64], dimension: int, seed: int) -> NDArray[np.float64]:
+    """A count sketch of projected gradients: inner products stay the same in expectation.
+
+    The k numbers are cut in pieces of d, each of which is multiplied by random signs, rotated by a random
+    shift, and added. Numbers of one piece never share a sum, so that the spread that this adds,
+    |g| |h| sqrt(1/d - 1/k), makes up for that by which the projection to k was better than one to d.
+
+    Args:
+        features: [n, k].
+        dimension: d, which divides k.
+        seed: another seed gives another, independent sketch.
+
+    Returns:
+        [n, d].
+    """
+    n, k = features.shape
+    signs = random_signs(k, seed, "fold", k, dimension)
+    shifts = _raw(k // dimension, seed, "fold", k, dimension, "shifts") % np.uint64(dimension)
+    pieces = (features * signs).reshape(n, k // dimension, dimension)
+    folded = np.zeros((n, dimension))
+    for piece, shift in enumerate(shifts.tolist()):
+        folded += np.roll(pieces[:, piece], shift, axis=1)
+    return folded
+
+
 def random_signs(count: int, seed: int, name: str, *key: object) -> NDArray[np.float32]:
     """`count` numbers -1 or 1: the bits of the raw stream, lowest first; a set bit is -1."""
     raw = _raw(math.ceil(count / 64), seed, name, *key)

@@ -1,4 +1,8 @@
-"""HDF5 shards of per-image results: features float32 [n, k], read as if they were one array, and errors."""
+"""HDF5 shards of per-image results: features, read as if they were one array [n, k], and errors.
+
+Features lie as float32 [n, k], or as [n, T, k] where timesteps were kept apart, of which one is read at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +35,33 @@ def blocks(n: int, width: int) -> Iterator[range]:
 class Shards:
     """The features of a split.
 
+    Args:
+        timestep: which to read of features that keep their T timesteps apart: its position, 0 to T - 1.
+        dimension: a divisor of the stored dimension, to which features are folded; see
+            `das.projection.fold`.
+
     Attributes:
         n: number of images.
         k: dimension of a feature.
+        timesteps: those that are kept apart; empty for means over timesteps.
         dataset, weights, settings: provenance, the same in every shard.
         provenance: the first shard's attributes, to compare with other artifacts.
 
     Raises:
-        UserError: no files, shards that disagree on provenance or on k, or that leave a gap or overlap.
+        UserError: no files, shards that disagree on provenance or on k, or that leave a gap or overlap; or
+            features that cannot be read at this timestep or dimension.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(
+        self, paths: Sequence[Path], timestep: int | None = None, dimension: int | None = None
+    ) -> None:
         if not paths:
             raise UserError("features: no shards were given")
         # By position, not by name: as text, shard-10 comes before shard-2.
-        opened = sorted((_Shard(Path(path)) for path in paths), key=lambda shard: shard.first)
+        opened = sorted((_Shard(Path(path), timestep) for path in paths), key=lambda shard: shard.first)
         self._shards = opened
         self.provenance: artifacts.Artifact = opened[0].artifact
+        self.timesteps = opened[0].timesteps
         self.k = opened[0].k
         self.n = 0
         for shard in opened:
@@ -65,6 +79,21 @@ class Shards:
         self.dataset = self.provenance.dataset
         self.weights = self.provenance.weights
         self.settings: dict[str, Any] = self.provenance.settings
+        self._stored = self.k
+        if dimension is not None:
+            self._require_divisor(dimension)
+            self.k = dimension
+
+    def _require_divisor(self, dimension: int) -> None:
+        path, kind = self.provenance.path, self.settings["projection"]
+        if kind == "none":
+            raise UserError(f"{path}: features of projection none cannot be folded to dimension {dimension}")
+        allowed = [d for d in range(1, self.k + 1) if self.k % d == 0]
+        if dimension not in allowed:
+            raise UserError(
+                f"{path}: features cannot be folded to dimension {dimension}, allowed is one of "
+                f"{', '.join(map(str, allowed))}"
+            )
 
     def require_same(self, other: Shards) -> None:
         """Refuse features of other weights, settings, projection or another data set.
@@ -85,6 +114,17 @@ class Shards:
         Raises:
             UserError: a feature is not finite; names the file.
         """
+        if self.k == self._stored:
+            return self._read(rows)
+        from das.projection import fold  # here, since other scoring need not load torch
+
+        folded = np.empty((len(rows), self.k))
+        for part in blocks(len(rows), self._stored):
+            stored = self._read(range(rows.start + part.start, rows.start + part.stop))
+            folded[part.start : part.stop] = fold(stored, self.k, self.settings["projection_seed"])
+        return folded
+
+    def _read(self, rows: range) -> NDArray[np.float64]:
         parts = [shard.read(rows) for shard in self._shards if shard.overlaps(rows)]
         return np.concatenate(parts).astype(np.float64)
 
@@ -92,18 +132,40 @@ class Shards:
 class _Shard:
     """One file and its place among the images of its split."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, timestep: int | None) -> None:
+        self.path, self._timestep = path, timestep
         with artifacts.read(path, "features") as artifact:
             self.artifact = artifact
-            shape = artifact.shape("features")
-            if len(shape) != 2:
-                raise UserError(f"{path}: array 'features' has shape {shape}, expected ('any', 'any')")
-            self.k = shape[1]
+            self._shape = artifact.shape("features")
+            self.timesteps = self._read_timesteps(artifact)
             self.first = int(artifact.attributes["first"])
             self.count = int(artifact.attributes["count"])
-        if self.count != shape[0]:
-            raise UserError(f"{path}: says it holds {self.count} images, but holds {shape[0]}")
+        self.k = self._shape[-1]
+        if self.count != self._shape[0]:
+            raise UserError(f"{path}: says it holds {self.count} images, but holds {self._shape[0]}")
+
+    def _read_timesteps(self, artifact: artifacts.Artifact) -> list[int]:
+        """The timesteps that are kept apart; refuses features of which one is asked for, or not, in vain."""
+        axes, timestep = len(self._shape), self._timestep
+        if axes not in (2, 3):
+            raise UserError(
+                f"{self.path}: array 'features' has shape {self._shape}, expected [n, k] or [n, T, k]"
+            )
+        if axes == 2:
+            if timestep is not None:
+                raise UserError(
+                    f"{self.path}: features are means over timesteps, asked for is the one at position "
+                    f"{timestep}; make features with by_timestep: true"
+                )
+            return []
+        if timestep is None or not 0 <= timestep < self._shape[1]:
+            asked = "means over them" if timestep is None else f"position {timestep}"
+            raise UserError(
+                f"{self.path}: features keep {self._shape[1]} timesteps apart, asked for is {asked}, allowed "
+                f"is a position from 0 to {self._shape[1] - 1}"
+            )
+        found: list[int] = artifact.read("timesteps", (self._shape[1],), np.int64).tolist()
+        return found
 
     def overlaps(self, rows: range) -> bool:
         return rows.start < self.first + self.count and self.first < rows.stop
@@ -112,7 +174,7 @@ class _Shard:
         start = max(rows.start - self.first, 0)
         stop = min(rows.stop - self.first, self.count)
         with artifacts.read(self.path, "features") as artifact:
-            return artifact.read("features", (self.count, self.k), np.float32, slice(start, stop))
+            return artifact.read("features", self._shape, np.float32, slice(start, stop), self._timestep)
 
 
 def _require_same(first: artifacts.Artifact, other: artifacts.Artifact) -> None:
