@@ -93,7 +93,7 @@ def build(folder: Path, seed: int = 0) -> Path:
 
 
 def build_clip(folder: Path, seed: int = 0) -> Path:
-    """Write a CLIP image encoder with random weights, in transformers' format: the stand-in for a real one."""
+    """Write a CLIP image encoder with random weights, in transformers' format."""
     config = CLIPVisionConfig(
         hidden_size=16,
         intermediate_size=32,

@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny_sd
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection
 
+import tiny_sd
 from das.clip import Clip
 from das.errors import UserError
 

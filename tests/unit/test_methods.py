@@ -250,7 +250,7 @@ def test_scores_that_are_not_finite_are_named(tmp_path, monkeypatch):
 
 
 def test_an_unknown_method_is_refused_with_those_that_are_known():
-    with pytest.raises(UserError, match=r"unknown method 'daz', known are das, .*trak"):
+    with pytest.raises(UserError, match=r"unknown method 'daz', known are .*das, .*trak"):
         methods.get("daz")
 
 
@@ -376,7 +376,8 @@ def test_predictions_say_what_their_files_cost(tmp_path):
             file.attrs["seconds"] = 100.0 * seconds
     with h5py.File(files[0], "a") as file:
         file.attrs["training_seconds"] = 5000.0
-    with predict(toy, "das") as file:
+    none = {"train_embeddings": None, "query_embeddings": None, "retrained_losses": ()}
+    with predict(toy, "das", **none) as file:
         own = file.attrs["cost_seconds"] - 5000 - 100 * sum(range(len(files)))
         assert 0 < own < 100
         assert file.attrs["cost_bytes"] == sum(path.stat().st_size for path in files)

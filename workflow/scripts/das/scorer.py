@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from das import artifacts
 from das.attribution import Candidates
 from das.errors import UserError
-from das.kernel import Damping, Floats
+from das.kernel import Damping
 from das.methods import Block, Method
 from das.providers import (
     EmbeddingProvider,
@@ -226,7 +226,7 @@ class PartScorer:
         kernels = [p.kernel for p in self._providers if isinstance(p, KernelProvider)]
         return [kernels[0].damping(value) if kernels else UNDAMPED for value in relative]
 
-    def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[Floats]:
+    def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[NDArray[np.floating]]:
         """Scores [Q, len(rows)] of consecutive training images at each damping.
 
         Raises:
