@@ -4,6 +4,8 @@ Needs results/{dataset}/gradients/, errors/, images/, subsets.h5 and lds/losses/
 Makes results/{dataset}/predictions/, lds_{method}.csv, lds.csv, lds.png and scores/.
 """
 
+LDS_CODE = ["correlation", "resampling", "damping", "reading", "table"]
+
 
 rule predict_losses:
     input:
@@ -39,7 +41,7 @@ rule measure_lds:
             for model in subset_model_names(dataset(wildcards))
         ],
         script=lib("measure_lds.py"),
-        code=lib("das/lds.py"),
+        code=lib(*(f"das/lds/{name}.py" for name in LDS_CODE)),
     output:
         "results/{dataset}/lds_{method}.csv",
     log:

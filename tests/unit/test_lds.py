@@ -8,18 +8,10 @@ from scipy.stats import spearmanr
 
 from das import artifacts
 from das.errors import UserError
-from das.lds import (
-    COLUMNS,
-    Halves,
-    Resamples,
-    ceiling,
-    centre,
-    choose_held_out,
-    lds,
-    mean_spearman,
-    measure_lds,
-    spearman,
-)
+from das.lds import COLUMNS, measure_lds
+from das.lds.correlation import ceiling, centre, lds, mean_spearman, spearman
+from das.lds.damping import choose_held_out
+from das.lds.resampling import Halves, Resamples
 
 
 @pytest.mark.parametrize("levels", [None, 3])
@@ -56,7 +48,7 @@ def test_chunks_of_resamples_change_nothing(monkeypatch):
     prediction, measured = random.normal(size=(3, 9, 2)), random.normal(size=(9, 2))
     counts = random.integers(0, 3, (50, 9))
     whole = mean_spearman(prediction, measured, counts)
-    monkeypatch.setattr("das.lds._CHUNK", 100)
+    monkeypatch.setattr("das.lds.correlation._CHUNK", 100)
     np.testing.assert_array_equal(mean_spearman(prediction, measured, counts), whole)
 
 
