@@ -255,6 +255,17 @@ def method(wildcards):
     return config["methods"][wildcards.method]
 
 
+def splits_of(wildcards):
+    """The splits whose losses a method predicts."""
+    return ["val", "gen"]
+
+
+def predictions_of(wildcards):
+    """Predictions of a method, by split."""
+    folder = f"results/{wildcards.dataset}/predictions/{wildcards.method}"
+    return {split: f"{folder}/{split}.h5" for split in splits_of(wildcards)}
+
+
 def features_of(wildcards):
     """The folder of the features that a method uses."""
     return f"gradients/{method(wildcards)['features']}"

@@ -66,10 +66,17 @@ def mean_spearman(prediction: Floats, measured: Floats, counts: Counts) -> Float
     return total / queries
 
 
+def query_lds(prediction: Floats, measured: Floats) -> Floats:
+    """LDS in percent of each query at each damping, [L, Q], from prediction [L, S, Q] and measured [S, Q]."""
+    everything = np.ones((1, len(measured)), dtype=np.int64)
+    queries = range(measured.shape[1])
+    found = [spearman(prediction[:, :, q], measured[:, q], everything)[0] for q in queries]
+    return 100 * np.stack(found, axis=1)
+
+
 def lds(prediction: Floats, measured: Floats) -> Floats:
     """LDS in percent at each damping, [L], from prediction [L, S, Q] and measured [S, Q]."""
-    everything = np.ones((1, len(measured)), dtype=np.int64)
-    return 100 * mean_spearman(prediction, measured, everything)[0]
+    return query_lds(prediction, measured).mean(1)
 
 
 def centre(measured: Floats) -> Floats:

@@ -11,8 +11,7 @@ import numpy as np
 from das import artifacts
 from das.errors import UserError
 from das.lds.correlation import Floats
-
-FEWEST_SUBSETS = 8
+from das.lds.resampling import FEWEST_SUBSETS
 
 
 def read_losses(paths: Sequence[Path], split: str, predicted: Predicted) -> Floats:
@@ -48,9 +47,13 @@ class Predicted:
     """An opened "predictions" artifact: prediction [L, S, Q] and relative dampings [L], NaN if undamped."""
 
     artifact: artifacts.Artifact
-    method: str
     dampings: Floats
     prediction: Floats
+
+    @property
+    def damped(self) -> bool:
+        """Whether the method has a damping."""
+        return not np.isnan(self.dampings).all()
 
     @classmethod
     def read(cls, path: Path) -> Predicted:
@@ -58,7 +61,7 @@ class Predicted:
         with artifacts.read(path, "predictions") as artifact:
             dampings = np.asarray(artifact.attributes["damping_relative"])
             prediction = artifact.read("prediction", (len(dampings), None, None), np.float64)
-            return cls(artifact, artifact.attributes["method"], dampings, prediction)
+            return cls(artifact, dampings, prediction)
 
 
 def require_enough_subsets(predicted: Predicted) -> None:
