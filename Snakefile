@@ -26,6 +26,7 @@ rule demo:
         "results/digits/lds_das.csv",
         "results/digits/lds.csv",
         "results/digits/lds.png",
+        "results/digits/lds_pairs.csv",
         "results/digits/images/gen.png",
         "results/digits/scores/das/gen.h5",
     localrule: True

@@ -13,7 +13,7 @@ import sys
 SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
 
-from das import configuration, methods, paths
+from das import ablation, configuration, methods, paths
 from das.attribution import JOURNEY, SPLITS, attributions
 from das.code import code_of
 from das.errors import UserError
@@ -31,7 +31,10 @@ try:
     config = configuration.validate(config, schemas / "config.schema.yaml", "config/config.yaml")
     for module in config["method_modules"]:
         methods.load(module)
-    METHODS = attributions(config)
+    # What lds.csv holds, and what ablation.csv holds besides.
+    MAIN_METHODS = attributions(config)
+    ABLATION = ablation.changes(config)
+    FEATURES, METHODS = ablation.extended(config)
     DATASETS = configuration.load_datasets(
         Path(workflow.basedir, "config", "datasets"),
         config["datasets"],
@@ -244,9 +247,9 @@ def shard_files(folder, split):
 
 def feature_settings(wildcards):
     """What makes features: output function and normalisation, timesteps, noise and projection, as JSON."""
-    if wildcards.features not in config["features"]:
+    if wildcards.features not in FEATURES:
         fail(f"features: no {wildcards.features!r}, known are {', '.join(config['features'])}")
-    return json.dumps(dataset(wildcards)["gradients"] | config["features"][wildcards.features])
+    return json.dumps(dataset(wildcards)["gradients"] | FEATURES[wildcards.features])
 
 
 def subset_model_names(settings):
@@ -258,7 +261,7 @@ def subset_model_names(settings):
     ]
 
 
-def losses_of(wildcards, pool):
+def losses_of(wildcards, pool="lds"):
     """The losses of all retrained models of a pool."""
     return [
         f"results/{wildcards.dataset}/{pool}/losses/{model}.h5"
@@ -280,7 +283,7 @@ def subset_model_jobs():
 def method(wildcards):
     """The configured method that a path names."""
     if wildcards.method not in METHODS:
-        fail(f"methods: no {wildcards.method!r}, known are {', '.join(METHODS)}")
+        fail(f"methods: no {wildcards.method!r}, known are {', '.join(MAIN_METHODS)}")
     found = METHODS[wildcards.method]
     missing = found.missing(config, dataset(wildcards))
     if missing:
@@ -299,10 +302,15 @@ def splits_of(wildcards):
     return list(method(wildcards).splits)
 
 
-def available_methods(wildcards):
-    """The methods for which a data set has what they need, in the configuration's order."""
-    settings = dataset(wildcards)
-    return [name for name, found in METHODS.items() if found.missing(config, settings) is None]
+def of_available_methods(file):
+    """An input function: a file of each method for which the data set has what it needs."""
+
+    def files(wildcards):
+        settings = dataset(wildcards)
+        names = [name for name, found in MAIN_METHODS.items() if found.missing(config, settings) is None]
+        return expand(f"results/{wildcards.dataset}/{file}", method=names)
+
+    return files
 
 
 def method_modules(wildcards):
@@ -315,6 +323,12 @@ def lds_table(wildcards):
     if config["scores"]["damping"] != "held_out" or not method(wildcards).rule.damped:
         return []
     return [f"results/{wildcards.dataset}/lds_{wildcards.method}.csv"]
+
+
+def predictions_of(wildcards):
+    """Predictions of a method, by split."""
+    folder = f"results/{wildcards.dataset}/predictions/{wildcards.method}"
+    return {split: f"{folder}/{split}.h5" for split in splits_of(wildcards)}
 
 
 def scoring_inputs(wildcards):

@@ -1,8 +1,17 @@
 """Scores, and how well they predict the losses of retrained models.
 
 Needs results/{dataset}/gradients/, errors/, images/, subsets.h5 and lds/losses/.
-Makes results/{dataset}/predictions/, lds_{method}.csv, lds.csv, lds.png and scores/.
+Makes results/{dataset}/predictions/, lds_{method}.csv, lds/statistics/, lds.csv, lds.png, lds_queries.csv,
+lds_pairs.csv, lds_subsets.csv, lds_subsets.png and scores/.
 """
+
+LDS_CODE = [
+    "das/losses.py",
+    *(
+        f"das/lds/{name}.py"
+        for name in ("correlation", "resampling", "damping", "reading", "statistics", "table")
+    ),
+]
 
 
 rule predict_losses:
@@ -31,33 +40,33 @@ rule predict_losses:
 
 rule measure_lds:
     input:
-        val="results/{dataset}/predictions/{method}/val.h5",
-        gen="results/{dataset}/predictions/{method}/gen.h5",
-        losses=lambda wildcards: [
-            f"results/{wildcards.dataset}/lds/losses/{model}.h5"
-            for model in subset_model_names(dataset(wildcards))
-        ],
+        unpack(predictions_of),
+        losses=losses_of,
         script=lib("measure_lds.py"),
-        code=lib("das/lds.py"),
+        code=lib(*LDS_CODE),
     output:
-        "results/{dataset}/lds_{method}.csv",
+        table="results/{dataset}/lds_{method}.csv",
+        statistics="results/{dataset}/lds/statistics/{method}.h5",
     log:
         "logs/{dataset}/measure_lds/{method}.log",
     conda:
         "../envs/das.yaml"
     params:
         bootstrap=config["evaluation"]["bootstrap"],
+        predictions=lambda wildcards, input: " ".join(
+            f"--{split} {input[split]}" for split in splits_of(wildcards)
+        ),
     message:
         "{wildcards.dataset}: linear datamodeling score of {wildcards.method}"
     shell:
         "python {input.script} --log {log} --threads {threads} --method {wildcards.method}"
-        " --val {input.val} --gen {input.gen} --losses {input.losses} --bootstrap {params.bootstrap}"
-        " --output {output}"
+        " {params.predictions} --losses {input.losses} --bootstrap {params.bootstrap}"
+        " --output {output.table} --statistics {output.statistics}"
 
 
 rule summarise_lds:
     input:
-        tables=expand("results/{{dataset}}/lds_{method}.csv", method=config["methods"]),
+        tables=of_available_methods("lds_{method}.csv"),
         script=lib("summarise_lds.py"),
         code=lib("das/plots.py"),
     output:
@@ -68,10 +77,31 @@ rule summarise_lds:
     conda:
         "../envs/das.yaml"
     message:
-        "{wildcards.dataset}: comparing all methods"
+        "{wildcards.dataset}: LDS of all methods"
     shell:
         "python {input.script} --log {log} --tables {input.tables} --output {output.table}"
         " --plot {output.plot}"
+
+
+rule compare_methods:
+    input:
+        statistics=of_available_methods("lds/statistics/{method}.h5"),
+        script=lib("compare_methods.py"),
+        code=lib("das/lds/comparison.py", "das/plots.py"),
+    output:
+        queries="results/{dataset}/lds_queries.csv",
+        pairs="results/{dataset}/lds_pairs.csv",
+        subsets="results/{dataset}/lds_subsets.csv",
+        plot="results/{dataset}/lds_subsets.png",
+    log:
+        "logs/{dataset}/compare_methods.log",
+    conda:
+        "../envs/das.yaml"
+    message:
+        "{wildcards.dataset}: comparing methods per query and in pairs"
+    shell:
+        "python {input.script} --log {log} --statistics {input.statistics} --queries {output.queries}"
+        " --pairs {output.pairs} --subsets {output.subsets} --plot {output.plot}"
 
 
 rule score_images:

@@ -8,18 +8,11 @@ from scipy.stats import spearmanr
 
 from das import artifacts
 from das.errors import UserError
-from das.lds import (
-    COLUMNS,
-    Halves,
-    Resamples,
-    ceiling,
-    centre,
-    choose_held_out,
-    lds,
-    mean_spearman,
-    measure_lds,
-    spearman,
-)
+from das.lds import COLUMNS, measure_lds
+from das.lds.correlation import ceiling, centre, lds, mean_spearman, spearman
+from das.lds.damping import choose_held_out, query_held_out
+from das.lds.resampling import Halves, Resamples
+from das.lds.statistics import MethodStatistics
 
 
 @pytest.mark.parametrize("levels", [None, 3])
@@ -56,7 +49,7 @@ def test_chunks_of_resamples_change_nothing(monkeypatch):
     prediction, measured = random.normal(size=(3, 9, 2)), random.normal(size=(9, 2))
     counts = random.integers(0, 3, (50, 9))
     whole = mean_spearman(prediction, measured, counts)
-    monkeypatch.setattr("das.lds._CHUNK", 100)
+    monkeypatch.setattr("das.lds.correlation._CHUNK", 100)
     np.testing.assert_array_equal(mean_spearman(prediction, measured, counts), whole)
 
 
@@ -70,6 +63,44 @@ def test_resamples_are_of_the_right_size_and_halves_share_no_subset():
     assert (drawn.halves.right.sum(1) == 7).all()
     again = Resamples.draw(13, 40, seed=0)
     np.testing.assert_array_equal(drawn.all, again.all)
+
+
+def test_draws_are_distinct_subsets_of_growing_number_each_split_in_halves():
+    assert list(Resamples.draw(8, 1, seed=0).draws) == []
+    assert list(Resamples.draw(32, 1, seed=0).draws) == [8, 16]
+    draws = Resamples.draw(64, 1, seed=0).draws
+    assert list(draws) == [8, 16, 32]
+    for size, drawn in draws.items():
+        assert set(np.unique(drawn.whole)) == {0, 1}
+        assert (drawn.whole.sum(1) == size).all()
+        assert len(np.unique(drawn.whole, axis=0)) == len(drawn.whole)
+        assert (drawn.halves.left.sum(1) == size // 2).all()
+        np.testing.assert_array_equal(
+            drawn.halves.left + drawn.halves.right, np.repeat(drawn.whole, 20, axis=0)
+        )
+
+
+def scipys_held_out(prediction, measured, left):
+    """Held-out LDS of each query, [Q], of one split in halves; `left` is a mask."""
+    parts = []
+    for half in (left, ~left):
+        found = [
+            [spearmanr(p[half, q], measured[half, q])[0] for q in range(measured.shape[1])]
+            for p in prediction
+        ]
+        parts.append(np.array(found))
+    chosen = [part.mean(1).argmax() for part in parts]
+    return 50 * (parts[1][chosen[0]] + parts[0][chosen[1]])
+
+
+def test_held_out_lds_of_each_query_is_scipys_at_the_damping_of_the_other_half():
+    random = np.random.default_rng(11)
+    truth = random.normal(size=(16, 5))
+    prediction = truth + random.normal(size=(3, 16, 5))
+    splits = Resamples.draw(16, 1, seed=0).splits
+    expected = np.array([scipys_held_out(prediction, truth, left == 1) for left in splits.left])
+    np.testing.assert_allclose(query_held_out(prediction, truth, splits), expected.mean(0), atol=1e-9)
+    np.testing.assert_allclose(choose_held_out(prediction, truth, splits)[0], expected.mean(1), atol=1e-9)
 
 
 def test_the_choice_of_damping_does_not_depend_on_the_subsets_it_is_measured_on():
@@ -145,6 +176,10 @@ def write_losses(folder, losses, draws=2):
     return sorted(paths, key=str)
 
 
+def measured_table(predictions, losses, **options):
+    return measure_lds("das", predictions, losses, **options)[0]
+
+
 @pytest.fixture
 def truth():
     """Measured losses [R, S, Q] of two seeds: a truth [S, Q] with a little noise."""
@@ -162,7 +197,7 @@ def test_a_true_prediction_scores_near_100_with_its_damping_and_noise_near_zero(
         "val": write_predictions(tmp_path / "val.h5", prediction),
         "gen": write_predictions(tmp_path / "gen.h5", random.normal(size=(3, S, Q))),
     }
-    table = measure_lds(predictions, write_losses(tmp_path, losses), replicates=200)
+    table = measured_table(predictions, write_losses(tmp_path, losses), replicates=200)
     assert list(table.columns) == COLUMNS
     assert list(table["split"]) == ["val", "val", "gen", "gen"]
     assert list(table["damping_rule"]) == ["held_out", "oracle"] * 2
@@ -188,15 +223,15 @@ def test_the_table_of_an_undamped_method_is_scipys_whatever_the_order_of_files(t
     prediction = np.random.default_rng(9).normal(size=(1, S, Q)) + 10 * losses.mean(0)
     path = write_predictions(tmp_path / "val.h5", prediction, np.array([np.nan]), "raw_dot")
     files = write_losses(tmp_path, losses)
-    table = measure_lds({"val": path}, files, replicates=20)
+    table = measured_table({"val": path}, files, replicates=20)
     assert list(table["damping_rule"]) == ["none"]
     assert np.isnan(table["damping"][0])
     measured = losses.astype(np.float32).mean(0)
     expected = 100 * np.mean([spearmanr(prediction[0, :, q], measured[:, q])[0] for q in range(Q)])
     assert table["lds"][0] == pytest.approx(expected, abs=0.5)  # float32 draws may swap near ties
-    backwards = measure_lds({"val": path}, files[::-1], replicates=20)
+    backwards = measured_table({"val": path}, files[::-1], replicates=20)
     assert table.equals(backwards)
-    single = measure_lds({"val": path}, [p for p in files if "seed-1" in p.name], replicates=20)
+    single = measured_table({"val": path}, [p for p in files if "seed-1" in p.name], replicates=20)
     assert np.isnan(single["ceiling"][0])
     assert single["n_seeds"][0] == 1
 
@@ -206,11 +241,11 @@ def test_the_oracle_is_the_best_damping_and_its_interval_keeps_it(tmp_path, trut
     prediction = np.random.default_rng(10).normal(size=(3, S, Q))
     path = write_predictions(tmp_path / "val.h5", prediction)
     files = write_losses(tmp_path, losses)
-    oracle = measure_lds({"val": path}, files, replicates=100).iloc[1]
+    oracle = measured_table({"val": path}, files, replicates=100).iloc[1]
     best = int(np.flatnonzero(oracle["damping"] == DAMPINGS)[0])
     alone = write_predictions(tmp_path / "alone.h5", prediction[[best]], DAMPINGS[[best]])
     columns = ["damping", "lds", "ci_low", "ci_high", "boot_mean", "boot_std"]
-    expected = measure_lds({"val": alone}, files, replicates=100).iloc[1]
+    expected = measured_table({"val": alone}, files, replicates=100).iloc[1]
     assert oracle[columns].equals(expected[columns])
 
 
@@ -220,28 +255,110 @@ def test_losses_that_are_missing_or_do_not_fit_are_refused(tmp_path, truth):
     files = write_losses(tmp_path, losses)
     without = [p for p in files if p.name not in ("subset-10_seed-1.h5", "subset-2_seed-0.h5")]
     with pytest.raises(UserError, match="missing are subset 2 seed 0, subset 10 seed 1; every subset"):
-        measure_lds({"val": path}, without)
+        measured_table({"val": path}, without)
     with pytest.raises(UserError, match="losses: missing"):
-        measure_lds({"val": path}, [])
+        measured_table({"val": path}, [])
     with pytest.raises(UserError, match="already in"):
-        measure_lds({"val": path}, [*files, files[3]])
+        measured_table({"val": path}, [*files, files[3]])
     few = write_predictions(tmp_path / "few.h5", np.zeros((3, S - 1, Q)))
     with pytest.raises(UserError, match=r"subset-15_seed-0\.h5: of subset 15, but .*few\.h5 has 15 subsets"):
-        measure_lds({"val": few}, files)
+        measured_table({"val": few}, files)
     narrow = write_predictions(tmp_path / "narrow.h5", np.zeros((3, S, Q - 1)))
     with pytest.raises(UserError, match=r"subset-0_seed-0\.h5: array 'val' has shape"):
-        measure_lds({"val": narrow}, files)
+        measured_table({"val": narrow}, files)
     other = write_predictions(tmp_path / "other.h5", np.zeros((3, S, Q)), dataset="digits")
     with pytest.raises(UserError, match="dataset is 'toy'"):
-        measure_lds({"val": other}, files)
+        measured_table({"val": other}, files)
     losses[1, 4] = np.nan
     files = write_losses(tmp_path, losses)
     with pytest.raises(UserError, match=r"subset-4_seed-1\.h5: array 'val' is not finite"):
-        measure_lds({"val": path}, files)
+        measured_table({"val": path}, files)
 
 
 def test_too_few_subsets_to_hold_some_out_are_refused(tmp_path, truth):
     _, losses = truth
     path = write_predictions(tmp_path / "val.h5", np.zeros((3, 7, Q)))
     with pytest.raises(UserError, match=r"lds\.subsets: found 7, allowed are 8 and more"):
-        measure_lds({"val": path}, write_losses(tmp_path, losses[:, :7]))
+        measured_table({"val": path}, write_losses(tmp_path, losses[:, :7]))
+
+
+def test_intervals_and_counts_of_the_table_follow_from_the_statistics(tmp_path, truth):
+    _, losses = truth
+    prediction = losses.mean(0) + np.random.default_rng(12).normal(0, 0.6, (3, S, Q))
+    path, files = write_predictions(tmp_path / "val.h5", prediction), write_losses(tmp_path, losses)
+    table, statistics = measure_lds("mine", {"val": path}, files, replicates=100)
+    statistics.write(tmp_path / "statistics.h5")
+    found = MethodStatistics.read(tmp_path / "statistics.h5").splits["val"]
+    held_out = table.iloc[0]
+    assert held_out["lds"] == pytest.approx(found.halves.mean())
+    assert held_out["lds"] == pytest.approx(found.queries.mean())
+    assert held_out["lds_centred"] == pytest.approx(found.halves_centred.mean())
+    for name, values in (("", found.replicates), ("centred_", found.replicates_centred)):
+        expected = np.percentile(values, [2.5, 97.5])
+        np.testing.assert_allclose(held_out[[f"{name}ci_low", f"{name}ci_high"]].astype(float), expected)
+    assert 0 < held_out["negative_queries"] < Q
+    assert held_out["negative_queries"] == sum(found.queries < 0)
+    oracle, measured = table.iloc[1], losses.astype(np.float32).astype(float).mean(0)
+    best = prediction[np.flatnonzero(oracle["damping"] == DAMPINGS)[0]]
+    assert oracle["negative_queries"] == sum(spearmanr(best[:, q], measured[:, q])[0] < 0 for q in range(Q))
+
+
+def test_the_interval_of_the_oracles_centred_lds_is_that_of_its_best_damping(tmp_path, truth):
+    """Without damping there is nothing to choose, and the resamples are the same."""
+    _, losses = truth
+    losses *= 1 + np.random.default_rng(13).normal(0, 0.2, (1, S, 1))
+    prediction = centre(losses.mean(0)) + np.random.default_rng(14).normal(0, 0.3, (3, S, Q))
+    path, files = write_predictions(tmp_path / "val.h5", prediction), write_losses(tmp_path, losses)
+    oracle = measured_table({"val": path}, files, replicates=100).iloc[1]
+    alone = []
+    for index in range(3):
+        undamped = write_predictions(tmp_path / "one.h5", prediction[[index]], np.array([np.nan]))
+        alone.append(measured_table({"val": undamped}, files, replicates=100).iloc[0])
+    best = max(alone, key=lambda row: row["lds_centred"])
+    columns = ["lds_centred", "centred_ci_low", "centred_ci_high"]
+    assert oracle[columns].equals(best[columns])
+
+
+def test_lds_by_number_of_subsets_is_that_of_the_drawn_subsets_alone(tmp_path, truth):
+    _, losses = truth
+    prediction = losses.mean(0) + np.random.default_rng(15).normal(0, 0.1, (3, S, Q))
+    files = write_losses(tmp_path, losses)
+    measured = losses.astype(np.float32).astype(float).mean(0)
+    draws = Resamples.draw(S, 1, seed=0).draws[8]
+    damped = write_predictions(tmp_path / "val.h5", prediction)
+    undamped = write_predictions(tmp_path / "raw.h5", prediction[:1], np.array([np.nan]))
+    for path in (damped, undamped):
+        table, statistics = measure_lds("mine", {"val": path}, files, replicates=1)
+        found = statistics.splits["val"]
+        assert list(found.sizes) == [8, S]
+        np.testing.assert_allclose(found.by_size[1], table["lds"][0])
+        for draw in (0, 7):
+            if path == damped:
+                halves = draws.halves.left[20 * draw : 20 * (draw + 1)]
+                members = draws.whole[draw] == 1
+                expected = np.mean(
+                    [
+                        scipys_held_out(prediction[:, members], measured[members], left[members] == 1)
+                        for left in halves
+                    ]
+                )
+            else:
+                expected = lds(
+                    prediction[:1, draws.whole[draw] == 1], measured[draws.whole[draw] == 1]
+                ).item()
+            assert found.by_size[0, draw] == pytest.approx(expected, abs=1)  # float32 draws swap near ties
+
+
+@pytest.mark.parametrize("splits", [("val",), ("gen",), ("val", "gen")])
+def test_any_splits_that_a_method_has_are_measured(tmp_path, truth, splits):
+    _, losses = truth
+    path, files = write_predictions(tmp_path / "p.h5", np.zeros((3, S, Q))), write_losses(tmp_path, losses)
+    table, statistics = measure_lds("mine", dict.fromkeys(splits, path), files, replicates=5)
+    assert list(dict.fromkeys(table["split"])) == list(splits)
+    statistics.write(tmp_path / "statistics.h5")
+    assert list(MethodStatistics.read(tmp_path / "statistics.h5").splits) == list(splits)
+
+
+def test_a_method_without_predictions_is_refused(tmp_path):
+    with pytest.raises(UserError, match="mine: no predictions were given"):
+        measure_lds("mine", {}, [])

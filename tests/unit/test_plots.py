@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from das.lds import COLUMNS
-from das.plots import contact_sheet, plot_lds
+from das.plots import contact_sheet, plot_lds, plot_subsets
 
 
 def lds_table(splits=("val", "gen"), ceiling=70.0):
@@ -29,6 +29,33 @@ def test_a_plot_is_made_and_is_the_same_each_time(tmp_path, table):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.size[0] > 800
+        assert np.asarray(image).std() > 10
+
+
+def subsets_table(methods, splits, sizes=(8, 16, 32)):
+    rows = [
+        ("toy", method, split, size, place + size / 10, 10 / size)
+        for place, method in enumerate(methods)
+        for split in splits
+        for size in sizes
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "method", "split", "n_subsets", "lds_mean", "lds_std"])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        subsets_table(["das", *"abcdefgh"], ["val", "gen"]),
+        subsets_table(["trak"], ["gen"]),
+        subsets_table(["das"], ["val"], sizes=[8]),
+    ],
+    ids=["many", "one", "fewest subsets"],
+)
+def test_a_plot_by_subsets_is_made_and_is_the_same_each_time(tmp_path, table):
+    plot_subsets(table, tmp_path / "a.png")
+    plot_subsets(table, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
         assert np.asarray(image).std() > 10
 
 

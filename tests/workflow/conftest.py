@@ -6,6 +6,7 @@ from workflow.running import Workflow
 ALL = (
     "results/tiny/lds.csv",
     "results/tiny/lds.png",
+    "results/tiny/lds_pairs.csv",
     "results/tiny/images/gen.png",
     "results/tiny/scores/das/gen.h5",
 )

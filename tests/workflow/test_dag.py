@@ -32,7 +32,7 @@ def test_the_whole_dag_makes_a_table_of_all_methods(undisturbed):
     assert set(table[table.method == "raw_cos"].damping_rule) == {"none"}
     assert (table.ci_low <= table.ci_high).all()
     assert table.ceiling.notna().all()  # two seeds
-    for picture in ("lds.png", "images/gen.png"):
+    for picture in ("lds.png", "lds_subsets.png", "images/gen.png"):
         assert (results / picture).read_bytes().startswith(b"\x89PNG")
     assert not (undisturbed.folder / ".resume").exists() or not any(
         (undisturbed.folder / ".resume").iterdir()
@@ -54,6 +54,26 @@ def test_the_lds_of_pixels_follows_from_the_files_by_hand(undisturbed):
     expected = 100 * np.mean([spearmanr(predicted[:, q], measured[:, q])[0] for q in range(12)])
     table = pd.read_csv(results / "lds_raw_cos.csv").set_index("split")
     assert table.loc["val", "lds"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_comparisons_are_of_all_methods_and_agree_with_the_table(undisturbed):
+    results = undisturbed.folder / "results/tiny"
+    table = pd.read_csv(results / "lds.csv")
+    lds = table[table.damping_rule != "oracle"].set_index(["split", "method"]).lds
+    queries = pd.read_csv(results / "lds_queries.csv")
+    means = queries.groupby(["split", "method"]).lds.mean()
+    np.testing.assert_allclose(means, lds.reindex(means.index), atol=1e-3)
+    assert len(means) == 2 * METHODS
+    pairs = pd.read_csv(results / "lds_pairs.csv")
+    assert len(pairs) == 2 * METHODS * (METHODS - 1) / 2
+    assert (pairs.difference >= 0).all()
+    for row in pairs.itertuples():
+        if not any(name.startswith("raw_") for name in (row.method, row.other)):
+            expected = lds[row.split, row.method] - lds[row.split, row.other]
+            assert row.difference == pytest.approx(expected, abs=1e-3)
+    subsets = pd.read_csv(results / "lds_subsets.csv").set_index(["split", "method"])
+    assert set(subsets.n_subsets) == {8}
+    np.testing.assert_allclose(subsets.lds_mean, lds.reindex(subsets.index), atol=1e-3)
 
 
 def test_scores_are_those_of_the_formula(undisturbed):
@@ -106,7 +126,7 @@ def changed(undisturbed, section, key, value):
     return workflow
 
 
-SCORES = {"predict_losses", "measure_lds", "summarise_lds", "score_images"}
+SCORES = {"predict_losses", "measure_lds", "summarise_lds", "compare_methods", "score_images"}
 
 
 def test_nothing_is_done_twice(undisturbed):

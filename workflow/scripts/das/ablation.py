@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from das.attribution import Attribution, attributions
 from das.errors import UserError
 
 PREFIX = "ablation_"
@@ -42,6 +43,21 @@ def changes(config: Mapping[str, Any]) -> list[Change]:
         if names.count(name) > 1:
             raise UserError(f"config/config.yaml: ablation.changes: two changes would be called {name}")
     return found
+
+
+def extended(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Attribution]]:
+    """All features and methods, those of the changes among them.
+
+    Raises:
+        UserError: a change does not go together with the base method, or see `entries`.
+    """
+    features, methods = entries(config)
+    everything = {
+        **config,
+        "features": config["features"] | features,
+        "methods": config["methods"] | methods,
+    }
+    return everything["features"], attributions(everything)
 
 
 def entries(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,7 +16,9 @@ from das.artifacts import replacing
 
 COLOURS = {"val": "#1f6fb4", "gen": "#d9722b"}
 LABELS = {"val": "validation", "gen": "generated"}
-OFFSETS = {"val": 0.14, "gen": -0.14}
+OFFSETS = {"val": 0.17, "gen": -0.17}
+HIGHLIGHTS = ("#1f6fb4", "#d9722b", "#2a9d6f", "#b83a5b", "#7a5cc0")  # of the best methods, best first
+DAS, OTHERS = "black", "0.8"
 
 _GAP = 3  # pixels between the images of a sheet
 _SMALL = 96  # images are enlarged, by a whole factor, up to about this size
@@ -25,28 +28,56 @@ def plot_lds(table: pd.DataFrame, path: Path) -> None:
     """Plot an LDS table (columns of `das.lds.COLUMNS`, one data set) as PNG.
 
     A filled point is the LDS with held-out damping, or of a method without damping, and its 95% interval;
-    a hollow one is the papers' choice of damping (oracle); a dashed line is the ceiling.
+    a hollow one is the papers' choice of damping (oracle); a dashed line is the ceiling. Methods are sorted
+    by the LDS on validation queries; those without any stand below.
     """
     main = table[table["damping_rule"] != "oracle"]
     methods = _by_lds(main)
-    figure = Figure(figsize=(7, 1.4 + 0.42 * len(methods)), dpi=160, layout="constrained")
+    figure = Figure(figsize=(7, 1.5 + 0.3 * len(methods)), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     splits = [name for name in COLOURS if name in set(table["split"])]
     for split in splits:
         _plot_split(axes, table[table["split"] == split], split, methods)
+    for row in range(1, len(methods), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="0.965", linewidth=0, zorder=0)
     axes.axvline(0, color="0.3", linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(methods)), methods)
-    axes.set_ylim(-0.6, len(methods) - 0.4)
+    axes.set_ylim(-0.5, len(methods) - 0.5)
     axes.set_xlabel("LDS (%)")
     axes.set_title(_title(table), loc="left", fontsize=10)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.tick_params(axis="x", labeltop=len(methods) > 15, labelsize=8)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     figure.legend(loc="outside lower center", ncols=len(splits), frameon=False, fontsize=8)
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png", metadata={"Software": None})
+    _save(figure, path)
+
+
+def plot_subsets(table: pd.DataFrame, path: Path) -> None:
+    """Plot LDS by number of subsets (`das.lds.comparison.compare_subsets`) as PNG, a panel per split.
+
+    A line is the mean over draws of subsets. das and the five best others with all subsets, on validation
+    queries where there are any, have colours, and bars of one standard deviation; the rest is grey.
+    """
+    everything = table[table["n_subsets"] == table["n_subsets"].max()]
+    ranked = _by_lds(everything.rename(columns={"lds_mean": "lds"}))[::-1]
+    colours = dict(zip([name for name in ranked if name != "das"], HIGHLIGHTS, strict=False))
+    colours |= {"das": DAS} if "das" in ranked else {}
+    splits = [name for name in COLOURS if name in set(table["split"])]
+    figure = Figure(figsize=(0.9 + 3.6 * len(splits), 4), dpi=160, layout="constrained")
+    panels = figure.subplots(1, len(splits), squeeze=False)[0]
+    for axes, split in zip(panels, splits, strict=True):
+        _plot_sizes(axes, table[table["split"] == split], colours)
+        axes.set_title(f"{table['dataset'].iloc[0]}, {LABELS[split]}", loc="left", fontsize=10)
+    panels[0].set_ylabel("LDS (%)", fontsize=9)
+    handles = [Line2D([], [], color=c, marker="o", markersize=4, label=name) for name, c in colours.items()]
+    if len(colours) < len(ranked):
+        handles.append(Line2D([], [], color=OTHERS, label=f"{len(ranked) - len(colours)} others"))
+    columns = 4 if len(splits) > 1 else 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    _save(figure, path)
 
 
 def contact_sheet(images: NDArray[np.uint8], path: Path, columns: int = 10, scale: int | None = None) -> None:
@@ -72,20 +103,56 @@ def contact_sheet(images: NDArray[np.uint8], path: Path, columns: int = 10, scal
         Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet).save(beside, format="PNG")
 
 
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", metadata={"Software": None})
+
+
+def _plot_sizes(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
+    order = list(colours)
+    for name, line in rows.groupby("method"):
+        if name not in colours:
+            axes.plot(line["n_subsets"], line["lds_mean"], color=OTHERS, linewidth=1, zorder=1)
+            continue
+        aside = 1 + 0.025 * (order.index(name) - (len(order) - 1) / 2)  # so that bars do not hide bars
+        axes.errorbar(
+            line["n_subsets"] * aside,
+            line["lds_mean"],
+            line["lds_std"],
+            color=colours[name],
+            linewidth=2.2 if name == "das" else 1.6,
+            elinewidth=1,
+            marker="o",
+            markersize=4,
+            zorder=3,
+        )
+    sizes = sorted(set(rows["n_subsets"]))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("subsets", fontsize=9)
+    axes.axhline(0, color="0.3", linewidth=0.8, zorder=1)
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
 def _plot_split(axes: Axes, rows: pd.DataFrame, split: str, methods: list[str]) -> None:
     colour, label = COLOURS[split], LABELS[split]
     main = rows[rows["damping_rule"] != "oracle"]
     oracle = rows[rows["damping_rule"] == "oracle"]
     y = np.array([methods.index(name) for name in main["method"]]) + OFFSETS[split]
     axes.hlines(y, main["ci_low"], main["ci_high"], color=colour, linewidth=1.8, alpha=0.55, zorder=2)
-    axes.plot(main["lds"], y, "o", color=colour, markersize=7, zorder=3, label=f"{label}, 95% interval")
+    axes.plot(main["lds"], y, "o", color=colour, markersize=5.5, zorder=3, label=f"{label}, 95% interval")
     if len(oracle):
         y = np.array([methods.index(name) for name in oracle["method"]]) + OFFSETS[split]
         axes.plot(
             oracle["lds"],
             y,
             "o",
-            markersize=4.5,
+            markersize=3.5,
             markerfacecolor="white",
             markeredgecolor=colour,
             zorder=4,
@@ -99,10 +166,9 @@ def _plot_split(axes: Axes, rows: pd.DataFrame, split: str, methods: list[str]) 
 
 
 def _by_lds(main: pd.DataFrame) -> list[str]:
-    """Methods from the lowest to the highest LDS on validation queries, or on those there are."""
-    reference = main[main["split"] == "val"] if "val" in set(main["split"]) else main
-    order = reference.sort_values(["lds", "method"], kind="stable")["method"]
-    return list(dict.fromkeys([*order, *sorted(main["method"])]))
+    """Methods from the lowest to the highest LDS on validation queries, below them those without any."""
+    order = main.assign(has_val=main["split"] == "val").sort_values(["has_val", "lds", "method"])["method"]
+    return list(dict.fromkeys(order[::-1]))[::-1]
 
 
 def _title(table: pd.DataFrame) -> str:

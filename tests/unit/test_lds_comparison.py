@@ -1,0 +1,182 @@
+"""Differences between methods are those of a direct computation on shared resamples, and cover the truth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binom, spearmanr
+
+from das.errors import UserError
+from das.lds.comparison import compare_pairs, compare_queries, compare_subsets, read_methods
+from das.lds.correlation import centre
+from das.lds.resampling import Resamples
+from das.lds.statistics import MethodStatistics, measure_statistics
+
+S, Q, B = 26, 7, 20
+SETTINGS = {"subsets": S, "seeds": 1, "replicates": B, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def resamples():
+    return Resamples.draw(S, B, seed=0)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Measured losses [S, Q] and predictions [L, S, Q] of three methods, the last without damping."""
+    random = np.random.default_rng(0)
+    measured = random.normal(1, 0.2, (S, Q))
+    noise = {"weak": (0.5, 1.0, 3.0), "strong": (0.4, 0.1, 0.9), "raw": (0.3,)}
+    return measured, {
+        name: np.stack([measured + random.normal(0, scale, (S, Q)) for scale in scales])
+        for name, scales in noise.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def methods(problem, resamples):
+    measured, predictions = problem
+    return [
+        MethodStatistics(
+            "toy",
+            name,
+            SETTINGS,
+            "",
+            {"val": measure_statistics(prediction, measured, resamples, damped=name != "raw")},
+        )
+        for name, prediction in predictions.items()
+    ]
+
+
+def scipys(prediction, measured, left, right):
+    """Held-out LDS of resampled halves, by repeating each subset as often as it is drawn."""
+    parts = []
+    for counts in (left, right):
+        rows = np.repeat(np.arange(S), counts)
+        found = [[spearmanr(p[rows, q], measured[rows, q])[0] for q in range(Q)] for p in prediction]
+        parts.append(np.mean(found, axis=1))
+    return 50 * (parts[1][parts[0].argmax()] + parts[0][parts[1].argmax()])
+
+
+def direct(prediction, measured, halves):
+    return np.array(
+        [scipys(prediction, measured, *pair) for pair in zip(halves.left, halves.right, strict=True)]
+    )
+
+
+def test_pairs_are_those_of_a_direct_computation(methods, problem, resamples):
+    measured, predictions = problem
+    table = compare_pairs(methods)
+    assert list(zip(table["method"], table["other"], strict=True)) == [
+        ("strong", "raw"),
+        ("strong", "weak"),
+        ("raw", "weak"),
+    ]
+    assert (table["difference"] >= 0).all()
+    assert (table["n_subsets"] == S).all()
+    for prefix, losses in (("", measured), ("centred_", centre(measured))):
+        of_splits = {n: direct(p, losses, resamples.splits).mean() for n, p in predictions.items()}
+        boot = {n: direct(p, losses, resamples.halves) for n, p in predictions.items()}
+        for _, row in table.iterrows():
+            a, b = row["method"], row["other"]
+            expected = of_splits[a] - of_splits[b], *np.percentile(boot[a] - boot[b], [2.5, 97.5])
+            columns = [f"{prefix}{name}" for name in ("difference", "ci_low", "ci_high")]
+            np.testing.assert_allclose(row[columns].astype(float), expected, atol=1e-9)
+
+
+def test_equal_predictions_differ_by_nothing_whether_damped_or_not(problem, resamples):
+    measured, predictions = problem
+    found = [
+        MethodStatistics(
+            "toy", name, SETTINGS, "", {"gen": measure_statistics(p, measured, resamples, damped)}
+        )
+        for name, p, damped in (
+            ("b", predictions["raw"], True),
+            ("a", predictions["raw"], False),
+        )
+    ]
+    row = compare_pairs(found).iloc[0]
+    assert (row["method"], row["other"]) == ("a", "b")  # equals by name
+    assert (row[4:10].astype(float) == 0).all()
+
+
+def test_the_interval_of_the_difference_of_equals_covers_zero_as_often_as_it_says():
+    """Two predictions with noise of the same size; the bound allows for the number of trials alone."""
+    trials, subsets = 150, 32
+    random = np.random.default_rng(1)
+    resamples = replace(Resamples.draw(subsets, 200, seed=0), draws={})
+    covered = 0
+    for _ in range(trials):
+        measured = random.normal(1, 0.1, (subsets, 3))
+        equals = []
+        for name in "ab":
+            prediction = measured + random.normal(0, 0.2, measured.shape)
+            grid = prediction + random.normal(0, 0.02, (2, *measured.shape))  # dampings are much alike
+            statistics = measure_statistics(grid, measured, resamples, damped=True)
+            equals.append(MethodStatistics("toy", name, SETTINGS, "", {"val": statistics}))
+        row = compare_pairs(equals).iloc[0]
+        covered += row["ci_low"] <= 0 <= row["ci_high"]
+    low, high = binom.interval(0.999, trials, 0.95)
+    assert low <= covered <= high
+
+
+def test_the_mean_over_queries_is_the_lds_and_each_is_scipys(methods, problem):
+    measured, predictions = problem
+    table = compare_queries(methods)
+    assert list(table.columns) == ["dataset", "method", "split", "query", "lds"]
+    assert len(table) == 3 * Q
+    raw = table[table["method"] == "raw"]
+    expected = [100 * spearmanr(predictions["raw"][0, :, q], measured[:, q])[0] for q in range(Q)]
+    np.testing.assert_allclose(raw["lds"], expected, atol=1e-9)
+    for method in methods[:2]:
+        mean = table[table["method"] == method.method]["lds"].mean()
+        assert mean == pytest.approx(method.splits["val"].halves.mean())
+
+
+def test_with_all_subsets_nothing_is_left_to_draw(methods):
+    table = compare_subsets(methods)
+    assert set(table["n_subsets"]) == {8, 16, S}
+    last = table[table["n_subsets"] == S].set_index("method")
+    np.testing.assert_allclose(last["lds_std"], 0, atol=1e-9)
+    assert last.loc["weak", "lds_mean"] == pytest.approx(methods[0].splits["val"].halves.mean())
+    assert (table[table["n_subsets"] == 8]["lds_std"] > 0).all()
+
+
+def test_a_pair_is_compared_on_the_splits_that_both_have(methods):
+    weak, strong, raw = methods
+    both = [
+        replace(method, splits=dict.fromkeys(splits, method.splits["val"]))
+        for method, splits in ((weak, ["val"]), (strong, ["val", "gen"]), (raw, ["gen"]))
+    ]
+    pairs = compare_pairs(both)[["split", "method", "other"]]
+    assert list(pairs.itertuples(index=False, name=None)) == [
+        ("val", "strong", "weak"),
+        ("gen", "strong", "raw"),
+    ]
+    assert len(compare_pairs(both[:1])) == 0
+    assert "difference" in compare_pairs(both[:1])
+
+
+def test_methods_that_were_measured_otherwise_are_refused(methods, tmp_path):
+    paths = [tmp_path / f"{i}.h5" for i in range(2)]
+    methods[0].write(paths[0])
+    other, statistics = methods[1], methods[1].splits["val"]
+    for changed, message in (
+        (replace(other, dataset="digits"), "data set: found 'digits', but 'toy' in "),
+        (replace(other, settings=SETTINGS | {"seed": 1}), "settings: found "),
+        (
+            replace(other, splits={"val": replace(statistics, queries=np.zeros(Q + 1))}),
+            f"val's queries: found {Q + 1}, but {Q} in ",
+        ),
+        (replace(other, method="weak"), "method 'weak' is already in "),
+    ):
+        changed.write(paths[1])
+        with pytest.raises(UserError, match=message) as caught:
+            read_methods(paths)
+        assert "\n" not in str(caught.value)
+    other.write(paths[1])
+    assert [method.method for method in read_methods(paths)] == ["weak", "strong"]
+    changed = replace(other, splits={"val": replace(statistics, replicates_centred=np.zeros(3))})
+    changed.write(paths[1])
+    with pytest.raises(UserError, match="replicates_centred' has shape"):
+        read_methods(paths)

@@ -1,0 +1,21 @@
+"""The linear datamodeling score (LDS): how well predicted losses rank retrained models.
+
+Notation, after arXiv 2311.00500:
+
+    S, R, Q   subsets, training seeds per subset, query images; L dampings
+    measured  loss of a subset's model on a query: mean over timesteps, noise draws and seeds, [S, Q]
+    LDS       Spearman correlation over subsets of prediction and measured loss, mean over queries, percent
+
+How the damping is chosen (`damping_rule`):
+
+    held_out  on one half of the subsets, measured on the other, both ways; mean over 20 splits in halves
+    oracle    the best on the reported subsets themselves, as published tables do
+    none      the method has no damping
+
+Resamples and halves of the subsets are all given as multiplicities `counts` [B, S]: how often a subset
+occurs. A correlation that is undefined because one side is constant counts as 0, no evidence of a relation.
+"""
+
+from das.lds.table import COLUMNS, measure_lds
+
+__all__ = ["COLUMNS", "measure_lds"]

@@ -1,0 +1,103 @@
+"""Rank correlation of predicted and measured losses over resampled subsets, for all resamples at once."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_CHUNK = 2**20  # numbers in the largest temporary array
+
+
+def spearman(x: Floats, y: Floats, counts: Counts) -> Floats:
+    """Spearman correlations of repeated samples, ties ranked by their average.
+
+    The rank of sample s among repeated ones is, up to a constant, half the sum of counts[s'] sign(x[s] -
+    x[s']), so a matrix product with the comparisons gives the ranks of all resamples at once.
+
+    Args:
+        x: [P, S], P variables.
+        y: [S], one variable.
+        counts: [B, S], how often each sample occurs.
+
+    Returns:
+        [B, P]: for each row of counts what scipy.stats.spearmanr gives for x[p] and y with sample s
+        repeated counts[s] times, and 0 where either is constant.
+    """
+    # All sums are integers up to n³ for n samples with repetition: exact in float32 where n³ < 2²⁴.
+    dtype: DTypeLike = np.float32 if counts.sum(1).max(initial=0) < 256 else np.float64
+    # Signs of x[s'] - x[s], [S', P, S]: those of both variables are turned round, which cancels.
+    comparisons: Any = np.sign(x.T[:, :, None] - x[None]).astype(dtype)
+    y_comparisons: Any = np.sign(y[:, None] - y[None]).astype(dtype)
+    result = np.empty((len(counts), len(x)))
+    size = max(1, _CHUNK // x.size)
+    for start in range(0, len(counts), size):
+        times: Any = counts[start : start + size].astype(dtype)
+        y_ranks = times @ y_comparisons
+        ranks = (times @ comparisons.reshape(x.shape[1], -1)).reshape(-1, *x.shape)
+        covariance = np.einsum("bps,bs->bp", ranks, times * y_ranks)
+        variance = np.einsum("bps,bs->bp", np.square(ranks, out=ranks), times)
+        y_variance = np.einsum("bs,bs->b", y_ranks**2, times)
+        scale = np.sqrt(variance.astype(np.float64) * y_variance[:, None])
+        result[start : start + size] = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+    return result
+
+
+def mean_spearman(prediction: Floats, measured: Floats, counts: Counts) -> Floats:
+    """Mean over queries of the Spearman correlation over subsets.
+
+    Args:
+        prediction: [L, S, Q].
+        measured: [S, Q].
+        counts: [B, S].
+
+    Returns:
+        [B, L], in -1 to 1. Memory does not grow with Q.
+    """
+    queries = measured.shape[1]
+    total = np.zeros((len(counts), len(prediction)))
+    for query in range(queries):
+        total += spearman(prediction[:, :, query], measured[:, query], counts)
+    return total / queries
+
+
+def query_lds(prediction: Floats, measured: Floats) -> Floats:
+    """LDS in percent of each query at each damping, [L, Q], from prediction [L, S, Q] and measured [S, Q]."""
+    everything = np.ones((1, len(measured)), dtype=np.int64)
+    queries = range(measured.shape[1])
+    found = [spearman(prediction[:, :, q], measured[:, q], everything)[0] for q in queries]
+    return 100 * np.stack(found, axis=1)
+
+
+def lds(prediction: Floats, measured: Floats) -> Floats:
+    """LDS in percent at each damping, [L], from prediction [L, S, Q] and measured [S, Q]."""
+    return query_lds(prediction, measured).mean(1)
+
+
+def centre(measured: Floats) -> Floats:
+    """Measured losses [S, Q] without each model's overall level.
+
+    Models of subsets differ in quality as a whole, which no attribution explains: with m_q the mean loss of
+    query q, subtract m_q (mean over q of measured[s, q] / m_q - 1).
+    """
+    per_query = measured.mean(0)
+    level = (measured / per_query).mean(1) - 1
+    return measured - level[:, None] * per_query
+
+
+def ceiling(losses: Floats) -> float:
+    """How well one seed's losses predict another's: percent, mean over queries and pairs of seeds.
+
+    Args:
+        losses: [R, S, Q].
+
+    Returns:
+        NaN for a single seed.
+    """
+    pairs = [lds(a[None], b)[0] for a, b in itertools.combinations(losses, 2)]
+    return float(np.mean(pairs)) if pairs else float("nan")
