@@ -17,6 +17,7 @@ include: "rules/embeddings.smk"
 include: "rules/gradients.smk"
 include: "rules/subset_models.smk"
 include: "rules/lds.smk"
+include: "rules/ablation.smk"
 include: "rules/cost.smk"
 
 

@@ -313,6 +313,12 @@ def of_available_methods(file):
     return files
 
 
+def of_ablation(file):
+    """An input function: a file of the base method of the ablation and of each of its changes."""
+    names = [config["ablation"]["base"], *(change.method for change in ABLATION)]
+    return lambda wildcards: expand(f"results/{wildcards.dataset}/{file}", method=names)
+
+
 def method_modules(wildcards):
     """The file that defines a method's scoring rule."""
     return os.path.relpath(method(wildcards).rule.score.__code__.co_filename)

@@ -156,9 +156,8 @@ S, Q, DAMPINGS = 16, 12, np.array([0.01, 0.1, 1.0])
 
 
 def write_predictions(path, prediction, dampings=DAMPINGS, method="das", dataset="toy"):
-    with artifacts.write(
-        path, "predictions", dataset, {}, "w", method=method, damping_relative=dampings
-    ) as file:
+    named = {"method": method, "damping_relative": dampings, "cost_seconds": 12.5, "cost_bytes": 3000}
+    with artifacts.write(path, "predictions", dataset, {}, "w", **named) as file:
         file["prediction"] = prediction
     return path
 

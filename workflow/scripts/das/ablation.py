@@ -36,7 +36,7 @@ def changes(config: Mapping[str, Any]) -> list[Change]:
     for factor, values in config["ablation"]["changes"].items():
         for value in values:
             text = " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
-            name = PREFIX + re.sub(r"\W+", "_", f"{factor}_{text}").strip("_")
+            name = f"{PREFIX}{factor}_" + re.sub(r"\W+", "_", text).strip("_")
             found.append(Change(name, factor, text))
     names = [change.method for change in found]
     for name in names:

@@ -85,8 +85,8 @@ def compare_pairs(methods: Sequence[MethodStatistics]) -> pd.DataFrame:
             a, b = found[name], found[other]
             centred = a.halves_centred - b.halves_centred, a.replicates_centred - b.replicates_centred
             values = (
-                *_difference(a.halves - b.halves, a.replicates - b.replicates),
-                *_difference(*centred),
+                *difference(a.halves - b.halves, a.replicates - b.replicates),
+                *difference(*centred),
             )
             rows.append((methods[0].dataset, split, name, other, *values, methods[0].settings["subsets"]))
     return pd.DataFrame(rows, columns=PAIR_COLUMNS)
@@ -107,6 +107,7 @@ def compare_subsets(methods: Sequence[MethodStatistics]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "method", "split", "n_subsets", "lds_mean", "lds_std"])
 
 
-def _difference(halves: Floats, replicates: Floats) -> tuple[float, float, float]:
+def difference(halves: Floats, replicates: Floats) -> tuple[float, float, float]:
+    """A difference of LDS and its 95% interval, from the differences of `halves` and of `replicates`."""
     low, high = np.percentile(replicates, [2.5, 97.5])
     return float(halves.mean()), float(low), float(high)

@@ -16,6 +16,10 @@ Columns, LDS and ceiling in percent:
     centred_ci_low, centred_ci_high
                                  95% interval of lds_centred, over the same resamples as that of lds
     negative_queries             queries with negative LDS; held_out: mean over the splits in halves
+    seconds, bytes               what the method takes for these queries, given the model: wall-clock time of
+                                 the jobs that make its features, errors, kernels and further models, and of
+                                 scoring; size of the files that it reads. Files that methods share count
+                                 for each
 
 Resamples hold fewer distinct subsets than there are, which blurs ranks and the choice of damping: the mean
 of the bootstrap lies below the LDS, and intervals a little low.
@@ -35,6 +39,7 @@ from das.lds.damping import choose_held_out
 from das.lds.reading import Predicted, require_enough_subsets
 from das.lds.resampling import Resamples
 from das.lds.statistics import MethodStatistics, Statistics, measure_statistics
+from das.losses import read_losses
 
 COLUMNS = [
     "dataset",
@@ -55,6 +60,8 @@ COLUMNS = [
     "centred_ci_low",
     "centred_ci_high",
     "negative_queries",
+    "seconds",
+    "bytes",
 ]
 
 
@@ -109,7 +116,14 @@ def _rows(
     """The table's rows for one split, without what names method and split."""
     prediction, measured = predicted.prediction, losses.mean(0)
     seeds, subsets, queries = losses.shape
-    common = {"ceiling": ceiling(losses), "n_subsets": subsets, "n_seeds": seeds, "n_queries": queries}
+    common = {
+        "ceiling": ceiling(losses),
+        "n_subsets": subsets,
+        "n_seeds": seeds,
+        "n_queries": queries,
+        "seconds": float(predicted.artifact.attributes["cost_seconds"]),
+        "bytes": int(predicted.artifact.attributes["cost_bytes"]),
+    }
     if predicted.damped:
         _, chosen = choose_held_out(prediction, measured, resamples.splits)
         yield {

@@ -1,0 +1,28 @@
+"""A method with one factor changed at a time: what each of its speed-ups costs and saves.
+
+Needs what rules/lds.smk makes of the method and of its changes, which das/ablation.py turns into methods.
+Makes results/{dataset}/ablation.csv and ablation.png.
+"""
+
+
+rule summarise_ablation:
+    input:
+        tables=of_ablation("lds_{method}.csv"),
+        statistics=of_ablation("lds/statistics/{method}.h5"),
+        script=lib("summarise_ablation.py"),
+        code=lib("das/lds/changes.py", "das/lds/comparison.py", "das/plots.py"),
+    output:
+        table="results/{dataset}/ablation.csv",
+        plot="results/{dataset}/ablation.png",
+    log:
+        "logs/{dataset}/summarise_ablation.log",
+    conda:
+        "../envs/das.yaml"
+    params:
+        base=config["ablation"]["base"],
+        changes=as_json([vars(change) for change in ABLATION]),
+    message:
+        "{wildcards.dataset}: comparing changes of {params.base}"
+    shell:
+        "python {input.script} --log {log} --base {params.base} --changes {params.changes:q}"
+        " --tables {input.tables} --statistics {input.statistics} --output {output.table} --plot {output.plot}"

@@ -1,0 +1,26 @@
+"""Put the LDS of a method and of its changes together, and plot them."""
+
+import json
+from pathlib import Path
+
+from das import artifacts, cli, plots
+from das.ablation import Change
+from das.lds import changes
+
+
+def run(arguments):
+    given = [Change(**change) for change in json.loads(arguments.changes)]
+    table = changes.summarise_changes(arguments.base, given, arguments.tables, arguments.statistics)
+    with artifacts.replacing(arguments.output) as beside:
+        table.to_csv(beside, index=False, float_format="%.6g")
+    plots.plot_ablation(table, arguments.plot)
+
+
+options = cli.parser(__doc__)
+options.add_argument("--base", required=True, help="name of the method that is changed")
+options.add_argument("--changes", required=True, help="JSON: a list of das.ablation.Change")
+options.add_argument("--tables", type=Path, nargs="+", required=True)
+options.add_argument("--statistics", type=Path, nargs="+", required=True)
+options.add_argument("--output", type=Path, required=True)
+options.add_argument("--plot", type=Path, required=True)
+cli.main(run, options)
