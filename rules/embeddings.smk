@@ -1,8 +1,32 @@
 """CLIP's embeddings of images, for the methods that compare them.
 
 Needs results/{dataset}/images/{split}.h5, and the CLIP model that config/config.yaml names.
-Makes results/{dataset}/embeddings/clip/{split}.h5.
+Makes data/models/ (a CLIP model from the hub) and results/{dataset}/embeddings/clip/{split}.h5.
 """
+
+
+rule fetch_clip_model:
+    input:
+        # Ancient: an edit of these, or a model that was placed here by hand, fetches nothing again.
+        script=ancient(lib("fetch_base_model.py")),
+        code=ancient(lib("das/models/hub.py")),
+    output:
+        "data/models/{owner}--{name}/config.json",
+    log:
+        "logs/fetch_clip_model/{owner}--{name}.log",
+    wildcard_constraints:
+        owner=r"[\w.-]+?",
+        name=r"[\w.-]+",
+    localrule: True
+    conda:
+        "../envs/das.yaml"
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    message:
+        "Downloading the CLIP model {wildcards.owner}/{wildcards.name}"
+    shell:
+        "python {input.script} --log {log} --clip {wildcards.owner}/{wildcards.name}"
+        " --output {params.folder}"
 
 
 rule embed_images:
