@@ -49,6 +49,8 @@ rule measure_lds:
         statistics="results/{dataset}/lds/statistics/{method}.h5",
     log:
         "logs/{dataset}/measure_lds/{method}.log",
+    wildcard_constraints:
+        method=r"(?!(?:pairs|queries|subsets)\.)\w+",  # lds_pairs.csv and its like are no method's
     conda:
         "../envs/das.yaml"
     params:
