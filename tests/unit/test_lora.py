@@ -234,8 +234,8 @@ def test_a_killed_training_ends_with_the_same_bits(base, inputs, tmp_path, monke
     whole = adapters(trained(base, inputs, tmp_path / "whole").network)
     save = training.save_state
 
-    def kill(path, network, optimizer, step, scaler):
-        save(path, network, optimizer, step, scaler)
+    def kill(path, network, optimizer, step, *others):
+        save(path, network, optimizer, step, *others)
         if step == 2:
             raise KeyboardInterrupt
 

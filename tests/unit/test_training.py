@@ -1,6 +1,7 @@
 """Training: a run that was killed ends with the same bits; processes share one batch; NaN stops it."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,8 +59,8 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     whole = bits(run(tmp_path / "whole"))
     killed_after = 5
 
-    def kill(path, unet, optimizer, step, scaler):
-        training_save(path, unet, optimizer, step, scaler)
+    def kill(path, unet, optimizer, step, *others):
+        training_save(path, unet, optimizer, step, *others)
         if step == killed_after:
             raise KeyboardInterrupt
 
@@ -79,6 +80,29 @@ def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
     whole = bits(run(tmp_path / "state"))
     monkeypatch.setattr(training, "draw_batch", None)
     assert bits(run(tmp_path / "state")) == whole
+
+
+def test_seconds_add_up_over_parts_and_count_a_lost_step_once(tmp_path, monkeypatch):
+    """By a clock that moves one second a step: of 12 steps the run dies in the eighth, with five saved."""
+    clock = SimpleNamespace(now=100.0)
+
+    def tick(*arguments):
+        if clock.now == 107 and not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            raise KeyboardInterrupt
+        clock.now += 1
+        return draw_batch(*arguments)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(training, "draw_batch", tick)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "state", checkpoint_seconds=5)
+    assert training.read_seconds(tmp_path / "state") == 5
+    clock.now += 1000
+    run(tmp_path / "state", checkpoint_seconds=5)
+    assert training.read_seconds(tmp_path / "state") == 12
+    run(tmp_path / "state", checkpoint_seconds=5)
+    assert training.read_seconds(tmp_path / "state") == 12
 
 
 def test_an_epoch_shows_every_image_once_with_the_noise_of_its_timestep():

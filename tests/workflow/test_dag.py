@@ -92,6 +92,7 @@ def test_artifacts_carry_where_they_come_from(undisturbed):
     assert len(weights) == 1
     provenance = json.loads((results / "model/provenance.json").read_text())
     assert provenance["train"]["learning_rate"] == 1e-3
+    assert provenance["seconds"] > 0
 
 
 def changed(undisturbed, section, key, value):

@@ -29,7 +29,7 @@ from das.errors import UserError
 from das.inputs import Inputs, read_inputs
 from das.precision import choose_precision, prepare_network
 from das.resume import job_key, job_state
-from das.training import TrainSettings, check_shares, train
+from das.training import TrainSettings, check_shares, read_seconds, train
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def train_models(
     Args:
         images: what all of them are trained on, or on a part of.
         model: what the family's `resolve` returned.
-        provenance: what is stored beside each model, with its seed and the settings added; it has to tell
-            the images from others.
+        provenance: what is stored beside each model, with its seed, the settings and the seconds that its
+            training took added; it has to tell the images from others.
         resume: folder for unfinished work; a job that was killed continues there.
 
     Raises:
@@ -110,7 +110,7 @@ def train_models(
         for job in trainings:
             if scale is not None:  # of fp16: no training inherits that of the one before
                 accelerator.scaler.load_state_dict(scale)
-            started = family.initial(model, job.seed)
+            started, unfinished = family.initial(model, job.seed), state / f"{job.name}.safetensors"
             prepare_network(started.network, settings.precision, chosen_device)
             started.network = train(
                 accelerator,
@@ -120,12 +120,13 @@ def train_models(
                 job.members,
                 settings,
                 job.seed,
-                state / f"{job.name}.safetensors",
+                unfinished,
                 name=job.name,
                 checkpoint_seconds=checkpoint_seconds,
             )
             if accelerator.is_main_process:
-                started.save(job.folder, recipe | {"seed": job.seed})
+                made = {"seed": job.seed, "seconds": read_seconds(unfinished)}
+                started.save(job.folder, recipe | made)
         accelerator.wait_for_everyone()
     accelerator.end_training()
 

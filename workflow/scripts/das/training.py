@@ -85,7 +85,7 @@ def train(
     Args:
         members: which of the inputs to train on, int64 [n].
         state: a safetensors file that holds unfinished work; continued from when it exists, and left in
-            place at the end, where it holds the finished training.
+            place at the end, where it holds the finished training and its seconds, see `read_seconds`.
         name: what the progress bar and the tracker call this training.
 
     Raises:
@@ -105,11 +105,14 @@ def train(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    first = load_state(state, network, optimizer, accelerator.scaler) if state.exists() else 0
+    first, seconds = 0, 0.0
+    if state.exists():
+        first, seconds = load_state(state, network, optimizer, accelerator.scaler), read_seconds(state)
     warmup_steps = round(settings.warmup * total)
     lr_factor = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total).lr_lambdas[0]
     model, optimizer = accelerator.prepare(network, optimizer)
 
+    started_at = time.monotonic() - seconds
     saved_at = time.monotonic()
     bar = progress(None, name, total=total, initial=first)
     for step in range(first, total):
@@ -132,7 +135,8 @@ def train(
         )
         due = time.monotonic() - saved_at >= checkpoint_seconds or step + 1 == total
         if due and accelerator.is_main_process:
-            save_state(state, network, optimizer, step + 1, accelerator.scaler)
+            seconds = time.monotonic() - started_at
+            save_state(state, network, optimizer, step + 1, seconds, accelerator.scaler)
             saved_at = time.monotonic()
     bar.close()
     accelerator.wait_for_everyone()
@@ -177,15 +181,16 @@ def save_state(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: int,
+    seconds: float,
     scaler: GradScaler | None = None,
 ) -> None:
-    """Save trained weights, AdamW moments and the number of finished steps as one safetensors file."""
+    """Save trained weights, AdamW moments, the number of finished steps and their seconds in one file."""
     tensors = {f"weights/{name}": p.data for name, p in network.named_parameters() if p.requires_grad}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"moments/{index}/{name}": tensor for name, tensor in moments.items()}
     scale = {} if scaler is None else {"scaler": json.dumps(scaler.state_dict())}
     with replacing(path) as beside:
-        save_file(tensors, beside, metadata={"finished_steps": str(step), **scale})
+        save_file(tensors, beside, metadata={"finished_steps": str(step), "seconds": str(seconds), **scale})
 
 
 def load_state(
@@ -209,6 +214,16 @@ def load_state(
     if scaler is not None:
         scaler.load_state_dict(json.loads(metadata["scaler"]))
     return int(metadata["finished_steps"])
+
+
+def read_seconds(path: Path) -> float:
+    """Wall-clock seconds of the finished steps in a file that `save_state` made.
+
+    They are the sum over all parts of a training that was killed; a step that was lost and is run again
+    counts once.
+    """
+    with safe_open(path, "pt") as file:
+        return float(file.metadata()["seconds"])
 
 
 def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, step: int) -> Tensor:
