@@ -109,15 +109,21 @@ def model_files(folder):
     """An input function: the files of a saved model, which its family decides."""
 
     def files(wildcards):
-        names = paths.MODEL_FILES[dataset(wildcards)["model"]["family"]]
-        return [f"{folder}/{name}".format(**wildcards) for name in names]
+        return paths.model_paths(folder.format(**wildcards), dataset(wildcards)["model"]["family"])
 
     return files
 
 
-def datasets_of(family):
-    """Names of the data sets with a model of a family, as a regular expression."""
-    return "|".join(n for n, settings in DATASETS.items() if settings["model"]["family"] == family)
+def model_kinds():
+    """(suffix of the rule's name, data sets as a regular expression, family, checkpoints) of models that differ
+    in their files.
+    """
+    kinds = {}
+    for name, settings in DATASETS.items():
+        kind = settings["model"]["family"], tuple(settings["train"]["checkpoints"])
+        kinds.setdefault(kind, []).append(name)
+    for (family, checkpoints), names in kinds.items():
+        yield "_".join([family, *map(str, checkpoints)]), "|".join(names), family, checkpoints
 
 
 def located(wildcards):

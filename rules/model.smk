@@ -1,16 +1,17 @@
 """The model whose training images are attributed, what it generates and where it errs.
 
 Needs results/{dataset}/images/train.h5, or latents/train.h5.
-Makes results/{dataset}/model/, images/gen.h5, images/gen.png and errors/train.h5.
+Makes results/{dataset}/model/, its checkpoints, images/gen.h5, images/gen.png and errors/train.h5.
 
-The files of a model depend on its family, and wildcards cannot express that: each family has its own rule.
+The files of a model depend on its family and its checkpoints, and wildcards cannot express that: each
+combination has its own rule.
 """
 
-for family, files in paths.MODEL_FILES.items():
+for suffix, names, family, checkpoints in model_kinds():
 
     rule:
         name:
-            f"train_model_{family}"
+            f"train_model_{suffix}"
         input:
             inputs=inputs_of("train"),
             unet=setting("model", "unet"),
@@ -18,13 +19,13 @@ for family, files in paths.MODEL_FILES.items():
             script=lib("train_model.py"),
             code=code("train"),
         output:
-            [f"results/{{dataset}}/model/{file}" for file in files],
+            paths.model_paths("results/{dataset}/model", family, checkpoints),
         log:
             "logs/{dataset}/train_model.log",
         benchmark:
             "logs/{dataset}/train_model.tsv"
         wildcard_constraints:
-            dataset=datasets_of(family) or "none",
+            dataset=names,
         # Everything but the subset models waits for this one.
         priority: 10
         conda:
@@ -36,8 +37,9 @@ for family, files in paths.MODEL_FILES.items():
             tracking=config["execution"]["tracking"],
         params:
             model=section("model"),
-            settings=section("train", "seed"),
+            settings=section("train", "seed", "checkpoints"),
             seed=setting("train", "seed"),
+            checkpoints=" ".join(map(str, checkpoints)),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
             "{wildcards.dataset}: training the model"
@@ -45,7 +47,8 @@ for family, files in paths.MODEL_FILES.items():
             "python {input.script} --log {log} --threads {threads} --device {resources.device}"
             " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"
             " --dataset {wildcards.dataset} --inputs {input.inputs} --model {params.model:q}"
-            " --settings {params.settings:q} --seed {params.seed} --output {params.folder}"
+            " --settings {params.settings:q} --seed {params.seed} --checkpoints {params.checkpoints}"
+            " --output {params.folder}"
 
 
 rule generate_images:

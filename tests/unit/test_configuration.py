@@ -35,6 +35,9 @@ def check(change):
         ({"source": {"kind": "mnist"}}, r"source\.kind: found 'mnist', allowed is digits, cifar10"),
         ({"lds": {"train_seeds": []}}, r"lds\.train_seeds: found \[\], allowed is at least 1 entries"),
         ({"lds": {"train_seeds": [1, 1]}}, r"lds\.train_seeds: found \[1, 1\], allowed is no entry twice"),
+        ({"train": {"checkpoints": [0, 50]}}, r"train\.checkpoints\.0: found 0, allowed is at least 1"),
+        ({"train": {"checkpoints": [50, 100]}}, r"train\.checkpoints\.1: found 100, allowed is at most 99"),
+        ({"train": {"checkpoints": [50, 50]}}, r"train\.checkpoints: found \[50, 50\], allowed is no entry"),
         ({"surprise": 1}, r"top level: found unknown key 'surprise'"),
     ],
 )
@@ -55,6 +58,7 @@ def test_a_missing_key_is_named():
 def test_defaults_are_filled_in_at_every_depth():
     filled = check({})
     assert filled["train"]["processes"] == 1
+    assert filled["train"]["checkpoints"] == [25, 50, 75]
     content = load_yaml(DIGITS)
     del content["jobs"]
     assert validate(content, SCHEMA, "x")["jobs"]["images_per_shard"] == 1000

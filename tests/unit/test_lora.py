@@ -250,6 +250,21 @@ def test_a_killed_training_ends_with_the_same_bits(base, inputs, tmp_path, monke
     assert all(torch.equal(whole[n], ended[n]) for n in whole)
 
 
+def test_a_checkpoint_holds_the_adapters_after_its_step_and_changes_no_training(base, inputs, tmp_path):
+    """After all steps they are those of the finished training; before that, neither these nor the first."""
+    whole = adapters(trained(base, inputs, tmp_path / "whole").network)
+    model = trained(base, inputs, tmp_path / "state", checkpoints=[2, 3])
+    ended = adapters(model.network)
+    assert all(torch.equal(whole[n], ended[n]) for n in whole)
+    found = {}
+    for step in (2, 3):
+        training.load_weights(training.checkpoint_file(tmp_path / "state", step), model.network)
+        found[step] = adapters(model.network)
+    assert all(torch.equal(whole[n], found[3][n]) for n in whole)
+    first = adapters(Lora.initial(Lora.resolve(settings_of(base), inputs), seed=1).network)
+    assert not any(torch.equal(found[2][n], other[n]) for n in whole for other in (whole, first))
+
+
 @pytest.mark.parametrize("output", ["mean", "loss"])
 def test_gradients_of_the_adapters_equal_a_float64_loop(base, inputs, tmp_path, output):
     model = trained(base, inputs, tmp_path / "state")

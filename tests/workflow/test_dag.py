@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from das import models
 from das.lds import COLUMNS
 from workflow.conftest import ALL
 from workflow.running import Workflow
 
 TARGET = "results/tiny/lds.csv"
 METHODS = 10
+SUBSET_MODEL = "lds/models/subset-03_seed-1"
 
 
 def datasets(path):
@@ -95,6 +97,19 @@ def test_artifacts_carry_where_they_come_from(undisturbed):
     assert provenance["seconds"] > 0
 
 
+def test_the_model_is_also_saved_at_its_checkpoints_and_subset_models_are_not(undisturbed):
+    """60 images in batches of 16, 3 epochs: 12 steps."""
+    results = undisturbed.folder / "results/tiny"
+    hashes = {models.weights_sha256(results / "model")}
+    for percent, step in ((25, 3), (50, 6), (75, 9)):
+        folder = results / f"model/checkpoints/{percent}"
+        hashes.add(models.weights_sha256(folder))
+        provenance = json.loads((folder / "provenance.json").read_text())
+        assert provenance["checkpoint"] == {"percent": percent, "step": step, "steps": 12}
+    assert len(hashes) == 4
+    assert not (results / SUBSET_MODEL / "checkpoints").exists()
+
+
 def changed(undisturbed, section, key, value):
     """The undisturbed workflow with one value of its configuration changed; for dry runs only."""
     workflow = Workflow(undisturbed.folder)
@@ -125,6 +140,13 @@ def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed)
         "train_subset_models",
         "evaluate_subset_models",
     }
+
+
+def test_other_checkpoints_retrain_the_model_and_no_subset_model(undisturbed):
+    model, subset_model = (f"results/tiny/{name}/model_index.json" for name in ("model", SUBSET_MODEL))
+    for checkpoints in ([10], []):
+        workflow = changed(undisturbed, "train", "checkpoints", checkpoints)
+        assert workflow.planned(model, subset_model) == {"train_model_unet": 1}
 
 
 def test_changed_timesteps_of_gradients_rebuild_gradients_and_scores_without_training(undisturbed):

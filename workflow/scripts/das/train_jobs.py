@@ -27,19 +27,33 @@ from das.artifacts import file_sha256
 from das.cli import choose_device
 from das.errors import UserError
 from das.inputs import Inputs, read_inputs
+from das.paths import checkpoint_folder
 from das.precision import choose_precision, prepare_network
 from das.resume import job_key, job_state
-from das.training import TrainSettings, check_shares, read_seconds, train
+from das.training import (
+    TrainSettings,
+    check_shares,
+    checkpoint_file,
+    checkpoint_step,
+    load_weights,
+    read_seconds,
+    total_steps,
+    train,
+)
 
 
 @dataclass(frozen=True)
 class Training:
-    """One model to train: its name, its images (indices into the training set), its seed, where it goes."""
+    """One model to train: its name, its images (indices into the training set), its seed, where it goes.
+
+    `checkpoints` are percents of its steps after which it is also saved, in `das.paths.checkpoint_folder`.
+    """
 
     name: str
     members: NDArray[np.int64]
     seed: int
     folder: Path
+    checkpoints: tuple[int, ...] = ()
 
 
 def start_processes(count: int) -> bool:
@@ -76,7 +90,7 @@ def train_models(
     checkpoint_seconds: float,
     tracking: str,
 ) -> None:
-    """Train models and save each.
+    """Train models and save each, and its checkpoints.
 
     Args:
         images: what all of them are trained on, or on a part of.
@@ -101,8 +115,10 @@ def train_models(
         accelerator.init_trackers("-".join([provenance["dataset"], trainings[0].name]))
     family = models.family(model["family"])
     recipe = {"train": dataclasses.asdict(settings), "model": model, "precision": precision, **provenance}
-    members = [(t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest()) for t in trainings]
-    key = job_key(recipe | {"trainings": members}, "train", family.family)
+    identity = [
+        (t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest(), t.checkpoints) for t in trainings
+    ]
+    key = job_key(recipe | {"trainings": identity}, "train", family.family)
     state = resume / f"train-{key}"
     with job_state(resume, "train", key) if accelerator.is_main_process else nullcontext():
         accelerator.wait_for_everyone()
@@ -110,7 +126,9 @@ def train_models(
         for job in trainings:
             if scale is not None:  # of fp16: no training inherits that of the one before
                 accelerator.scaler.load_state_dict(scale)
-            started, unfinished = family.initial(model, job.seed), state / f"{job.name}.safetensors"
+            started, file = family.initial(model, job.seed), state / f"{job.name}.safetensors"
+            steps = total_steps(len(job.members), settings)
+            checkpoints = {percent: checkpoint_step(percent, steps) for percent in job.checkpoints}
             prepare_network(started.network, settings.precision, chosen_device)
             started.network = train(
                 accelerator,
@@ -120,13 +138,20 @@ def train_models(
                 job.members,
                 settings,
                 job.seed,
-                unfinished,
+                file,
                 name=job.name,
+                checkpoints=checkpoints.values(),
                 checkpoint_seconds=checkpoint_seconds,
             )
             if accelerator.is_main_process:
-                made = {"seed": job.seed, "seconds": read_seconds(unfinished)}
-                started.save(job.folder, recipe | made)
+                origin = recipe | {"seed": job.seed}
+                started.save(job.folder, origin | {"seconds": read_seconds(file)})
+                for percent, step in checkpoints.items():
+                    kept = checkpoint_file(file, step)
+                    load_weights(kept, started.network)
+                    origin["checkpoint"] = {"percent": percent, "step": step, "steps": steps}
+                    folder = Path(checkpoint_folder(str(job.folder), percent))
+                    started.save(folder, origin | {"seconds": read_seconds(kept)})
         accelerator.wait_for_everyone()
     accelerator.end_training()
 
@@ -144,6 +169,8 @@ def run(arguments: argparse.Namespace, choose: Callable[[int], list[Training]]) 
     trainings = choose(len(images))
     for job in trainings:
         check_shares(len(job.members), settings)
+        for percent in job.checkpoints:
+            checkpoint_step(percent, total_steps(len(job.members), settings))
     if start_processes(settings.processes):
         return
     train_models(
