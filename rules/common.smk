@@ -114,16 +114,33 @@ def model_files(folder):
     return files
 
 
-def model_kinds():
-    """(suffix of the rule's name, data sets as a regular expression, family, checkpoints) of models that differ
-    in their files.
+def whole_set_trainings():
+    """Rules that train on all images: the model with its checkpoints, and members of the ensemble with none.
+
+    Yields name, name of the log, data sets as a regular expression, family, checkpoints, folder of the model.
     """
-    kinds = {}
+    model, member, kinds, families = "results/{dataset}/model", "results/{dataset}/model/seeds/{seed}", {}, {}
     for name, settings in DATASETS.items():
-        kind = settings["model"]["family"], tuple(settings["train"]["checkpoints"])
-        kinds.setdefault(kind, []).append(name)
+        family, checkpoints = settings["model"]["family"], tuple(settings["train"]["checkpoints"])
+        kinds.setdefault((family, checkpoints), []).append(name)
+        families.setdefault(family, []).append(name)
     for (family, checkpoints), names in kinds.items():
-        yield "_".join([family, *map(str, checkpoints)]), "|".join(names), family, checkpoints
+        rule_name = "_".join(["train_model", family, *map(str, checkpoints)])
+        yield rule_name, "train_model", "|".join(names), family, checkpoints, model
+    for family, names in families.items():
+        yield f"train_ensemble_{family}", "train_ensemble/{seed}", "|".join(names), family, (), member
+
+
+def training_seed(wildcards):
+    """The seed of the model, or of the member of its ensemble, that a path names."""
+    settings = dataset(wildcards)
+    if "seed" not in wildcards.keys():
+        return settings["train"]["seed"]
+    seeds = settings["ensemble"]["seeds"]
+    if wildcards.seed not in map(str, seeds):
+        known = ", ".join(map(str, seeds)) or "none"
+        fail(f"{wildcards.dataset}: ensemble.seeds: no {wildcards.seed}, known are {known}")
+    return int(wildcards.seed)
 
 
 def located(wildcards):

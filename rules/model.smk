@@ -1,17 +1,18 @@
 """The model whose training images are attributed, what it generates and where it errs.
 
 Needs results/{dataset}/images/train.h5, or latents/train.h5.
-Makes results/{dataset}/model/, its checkpoints, images/gen.h5, images/gen.png and errors/train.h5.
+Makes results/{dataset}/model/, its checkpoints, model/seeds/7/ (the same with another seed), images/gen.h5,
+images/gen.png and errors/train.h5.
 
 The files of a model depend on its family and its checkpoints, and wildcards cannot express that: each
 combination has its own rule.
 """
 
-for suffix, names, family, checkpoints in model_kinds():
+for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
 
     rule:
         name:
-            f"train_model_{suffix}"
+            rule_name
         input:
             inputs=inputs_of("train"),
             unet=setting("model", "unet"),
@@ -19,11 +20,11 @@ for suffix, names, family, checkpoints in model_kinds():
             script=lib("train_model.py"),
             code=code("train"),
         output:
-            paths.model_paths("results/{dataset}/model", family, checkpoints),
+            paths.model_paths(folder, family, checkpoints),
         log:
-            "logs/{dataset}/train_model.log",
+            f"logs/{{dataset}}/{job}.log",
         benchmark:
-            "logs/{dataset}/train_model.tsv"
+            f"logs/{{dataset}}/{job}.tsv"
         wildcard_constraints:
             dataset=names,
         # Everything but the subset models waits for this one.
@@ -38,11 +39,11 @@ for suffix, names, family, checkpoints in model_kinds():
         params:
             model=section("model"),
             settings=section("train", "seed", "checkpoints"),
-            seed=setting("train", "seed"),
+            seed=training_seed,
             checkpoints=" ".join(map(str, checkpoints)),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
-            "{wildcards.dataset}: training the model"
+            "{wildcards.dataset}: training the model, seed {params.seed}"
         shell:
             "python {input.script} --log {log} --threads {threads} --device {resources.device}"
             " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"

@@ -165,6 +165,25 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
     assert workflow.planned(*ALL) == {}
 
 
+def test_members_of_the_ensemble_are_the_model_with_other_seeds(undisturbed, tmp_path):
+    workflow = undisturbed.copy(tmp_path)
+    workflow.config["datasets"]["tiny"]["ensemble"] = {"seeds": [5, 6]}
+    results, members = tmp_path / "results/tiny", [f"results/tiny/model/seeds/{s}" for s in (5, 6)]
+    targets = [f"{member}/model_index.json" for member in members]
+    assert workflow.planned(*targets, *ALL) == {"train_ensemble_unet": 2}
+    workflow.make(*targets)
+    said = [
+        json.loads((folder / "provenance.json").read_text())
+        for folder in (results / "model", *(tmp_path / member for member in members))
+    ]
+    assert [provenance.pop("seed") for provenance in said] == [1, 5, 6]
+    assert all(provenance.pop("seconds") > 0 for provenance in said)
+    assert said[0] == said[1] == said[2]
+    assert len({models.weights_sha256(f) for f in (results / "model", *(tmp_path / m for m in members))}) == 3
+    assert not (tmp_path / members[0] / "checkpoints").exists()
+    assert workflow.planned(*targets, *ALL) == {}
+
+
 def test_files_placed_by_hand_are_kept(tmp_path):
     """Whatever their dates say: an edit of the code that downloads must not delete them."""
     (tmp_path / "data/models/someone--model").mkdir(parents=True)

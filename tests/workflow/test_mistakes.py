@@ -21,6 +21,11 @@ MISTAKES = {
         "results/tiny/gradients/magic/train/shard-000.h5",
         "error: features: no 'magic', known are loss",
     ),
+    "member of no ensemble": (
+        {},
+        "results/tiny/model/seeds/5/model_index.json",
+        "error: tiny: ensemble.seeds: no 5, known are none",
+    ),
     "unknown key": (
         {"datasets": {"digits": {"trane": {}}}},
         "results/digits/lds.csv",

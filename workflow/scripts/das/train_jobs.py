@@ -112,7 +112,8 @@ def train_models(
         project_dir="logs/tensorboard",
     )
     if tracker:
-        accelerator.init_trackers("-".join([provenance["dataset"], trainings[0].name]))
+        # Named by where the first model goes, since models of one name are trained for several ends.
+        accelerator.init_trackers("-".join(trainings[0].folder.parts[1:]))
     family = models.family(model["family"])
     recipe = {"train": dataclasses.asdict(settings), "model": model, "precision": precision, **provenance}
     identity = [
