@@ -115,20 +115,48 @@ def model_files(folder):
     """An input function: the files of a saved model, which its family decides."""
 
     def files(wildcards):
-        names = paths.MODEL_FILES[dataset(wildcards)["model"]["family"]]
-        return [f"{folder}/{name}".format(**wildcards) for name in names]
+        return paths.model_paths(folder.format(**wildcards), dataset(wildcards)["model"]["family"])
 
     return files
 
 
 def variant_files(wildcards):
     """The files of the model that the variant of features or errors names."""
+    kind, _, number = wildcards.variant.removeprefix("@").partition("-")
+    saved = dataset(wildcards)["train"]["checkpoints"]
+    if kind == "checkpoint" and int(number) not in saved:
+        known = ", ".join(map(str, saved)) or "none"
+        fail(f"{wildcards.dataset}: train.checkpoints: no {number}, known are {known}")
     return model_files(f"results/{{dataset}}/{paths.variant_folder(wildcards.variant)}")(wildcards)
 
 
-def datasets_of(family):
-    """Names of the data sets with a model of a family, as a regular expression."""
-    return "|".join(n for n, settings in DATASETS.items() if settings["model"]["family"] == family)
+def whole_set_trainings():
+    """Rules that train on all images: the model with its checkpoints, and members of the ensemble with none.
+
+    Yields name, name of the log, data sets as a regular expression, family, checkpoints, folder of the model.
+    """
+    model, member, kinds, families = "results/{dataset}/model", "results/{dataset}/model/seeds/{seed}", {}, {}
+    for name, settings in DATASETS.items():
+        family, checkpoints = settings["model"]["family"], tuple(settings["train"]["checkpoints"])
+        kinds.setdefault((family, checkpoints), []).append(name)
+        families.setdefault(family, []).append(name)
+    for (family, checkpoints), names in kinds.items():
+        rule_name = "_".join(["train_model", family, *map(str, checkpoints)])
+        yield rule_name, "train_model", "|".join(names), family, checkpoints, model
+    for family, names in families.items():
+        yield f"train_ensemble_{family}", "train_ensemble/{seed}", "|".join(names), family, (), member
+
+
+def training_seed(wildcards):
+    """The seed of the model, or of the member of its ensemble, that a path names."""
+    settings = dataset(wildcards)
+    if "seed" not in wildcards.keys():
+        return settings["train"]["seed"]
+    seeds = settings["ensemble"]["seeds"]
+    if wildcards.seed not in map(str, seeds):
+        known = ", ".join(map(str, seeds)) or "none"
+        fail(f"{wildcards.dataset}: ensemble.seeds: no {wildcards.seed}, known are {known}")
+    return int(wildcards.seed)
 
 
 def located(wildcards):

@@ -1,17 +1,18 @@
 """The model whose training images are attributed, what it generates and where it errs.
 
 Needs results/{dataset}/images/train.h5, or latents/train.h5.
-Makes results/{dataset}/model/, images/gen.h5, images/gen.png and errors{variant}/train.h5,
-the variant as in rules/gradients.smk.
+Makes results/{dataset}/model/, its checkpoints, model/seeds/7/ (the same with another seed), images/gen.h5,
+images/gen.png and errors{variant}/train.h5, the variant as in rules/gradients.smk.
 
-The files of a model depend on its family, and wildcards cannot express that: each family has its own rule.
+The files of a model depend on its family and its checkpoints, and wildcards cannot express that: each
+combination has its own rule.
 """
 
-for family, files in paths.MODEL_FILES.items():
+for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
 
     rule:
         name:
-            f"train_model_{family}"
+            rule_name
         input:
             inputs=inputs_of("train"),
             unet=setting("model", "unet"),
@@ -19,13 +20,13 @@ for family, files in paths.MODEL_FILES.items():
             script=lib("train_model.py"),
             code=code("train"),
         output:
-            [f"results/{{dataset}}/model/{file}" for file in files],
+            paths.model_paths(folder, family, checkpoints),
         log:
-            "logs/{dataset}/train_model.log",
+            f"logs/{{dataset}}/{job}.log",
         benchmark:
-            "logs/{dataset}/train_model.tsv"
+            f"logs/{{dataset}}/{job}.tsv"
         wildcard_constraints:
-            dataset=datasets_of(family) or "none",
+            dataset=names,
         # Everything but the subset models waits for this one.
         priority: 10
         conda:
@@ -37,16 +38,18 @@ for family, files in paths.MODEL_FILES.items():
             tracking=config["execution"]["tracking"],
         params:
             model=section("model"),
-            settings=section("train", "seed"),
-            seed=setting("train", "seed"),
+            settings=section("train", "seed", "checkpoints"),
+            seed=training_seed,
+            checkpoints=" ".join(map(str, checkpoints)),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
-            "{wildcards.dataset}: training the model"
+            "{wildcards.dataset}: training the model, seed {params.seed}"
         shell:
             "python {input.script} --log {log} --threads {threads} --device {resources.device}"
             " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"
             " --dataset {wildcards.dataset} --inputs {input.inputs} --model {params.model:q}"
-            " --settings {params.settings:q} --seed {params.seed} --output {params.folder}"
+            " --settings {params.settings:q} --seed {params.seed} --checkpoints {params.checkpoints}"
+            " --output {params.folder}"
 
 
 rule generate_images:

@@ -40,7 +40,9 @@ for name, suffix, models in subset_model_jobs():
         params:
             dataset=name,
             model=as_json(DATASETS[name]["model"]),
-            settings=as_json({k: v for k, v in DATASETS[name]["train"].items() if k != "seed"}),
+            settings=as_json(
+                {k: v for k, v in DATASETS[name]["train"].items() if k not in ("seed", "checkpoints")}
+            ),
             models=" ".join(models),
             folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         message:

@@ -35,6 +35,11 @@ def check(change):
         ({"source": {"kind": "mnist"}}, r"source\.kind: found 'mnist', allowed is digits, cifar10"),
         ({"lds": {"train_seeds": []}}, r"lds\.train_seeds: found \[\], allowed is at least 1 entries"),
         ({"lds": {"train_seeds": [1, 1]}}, r"lds\.train_seeds: found \[1, 1\], allowed is no entry twice"),
+        ({"train": {"checkpoints": [0, 50]}}, r"train\.checkpoints\.0: found 0, allowed is at least 1"),
+        ({"train": {"checkpoints": [50, 100]}}, r"train\.checkpoints\.1: found 100, allowed is at most 99"),
+        ({"train": {"checkpoints": [50, 50]}}, r"train\.checkpoints: found \[50, 50\], allowed is no entry"),
+        ({"ensemble": {"seeds": [1, 1]}}, r"ensemble\.seeds: found \[1, 1\], allowed is no entry twice"),
+        ({"ensemble": {"seeds": [-1]}}, r"ensemble\.seeds\.0: found -1, allowed is at least 0"),
         ({"surprise": 1}, r"top level: found unknown key 'surprise'"),
     ],
 )
@@ -55,6 +60,8 @@ def test_a_missing_key_is_named():
 def test_defaults_are_filled_in_at_every_depth():
     filled = check({})
     assert filled["train"]["processes"] == 1
+    assert filled["train"]["checkpoints"] == [25, 50, 75]
+    assert filled["ensemble"] == {"seeds": []}
     content = load_yaml(DIGITS)
     del content["jobs"]
     assert validate(content, SCHEMA, "x")["jobs"]["images_per_shard"] == 1000
@@ -90,6 +97,19 @@ def test_the_published_settings_of_cifar2():
     assert recipe.items() <= cifar2["train"].items()
     assert (cifar2["lds"]["subsets"], cifar2["lds"]["train_seeds"]) == (64, [0, 1, 2])
     assert (cifar2["gradients"]["timesteps"], cifar2["gradients"]["dimension"]) == (10, 4096)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ensemble": {"seeds": [41, 42]}}, r"ensemble\.seeds: found 42, which is train\.seed"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_one_line(change, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_datasets(ROOT / "config/datasets", {"digits": change}, SCHEMA)
+    assert "digits.yaml (changed by datasets.digits): " in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,8 @@ def test_a_killed_training_ends_with_the_same_bits(base, inputs, tmp_path, monke
     whole = adapters(trained(base, inputs, tmp_path / "whole").network)
     save = training.save_state
 
-    def kill(path, network, optimizer, step, scaler):
-        save(path, network, optimizer, step, scaler)
+    def kill(path, network, optimizer, step, *others):
+        save(path, network, optimizer, step, *others)
         if step == 2:
             raise KeyboardInterrupt
 
@@ -249,6 +249,21 @@ def test_a_killed_training_ends_with_the_same_bits(base, inputs, tmp_path, monke
     assert {n.split("/")[1] for n in state if n.startswith("weights/")} == whole.keys()
     ended = adapters(trained(base, inputs, tmp_path / "killed").network)
     assert all(torch.equal(whole[n], ended[n]) for n in whole)
+
+
+def test_a_checkpoint_holds_the_adapters_after_its_step_and_changes_no_training(base, inputs, tmp_path):
+    """After all steps they are those of the finished training; before that, neither these nor the first."""
+    whole = adapters(trained(base, inputs, tmp_path / "whole").network)
+    model = trained(base, inputs, tmp_path / "state", checkpoints=[2, 3])
+    ended = adapters(model.network)
+    assert all(torch.equal(whole[n], ended[n]) for n in whole)
+    found = {}
+    for step in (2, 3):
+        training.load_weights(training.checkpoint_file(tmp_path / "state", step), model.network)
+        found[step] = adapters(model.network)
+    assert all(torch.equal(whole[n], found[3][n]) for n in whole)
+    first = adapters(Lora.initial(Lora.resolve(settings_of(base), inputs), seed=1).network)
+    assert not any(torch.equal(found[2][n], other[n]) for n in whole for other in (whole, first))
 
 
 @pytest.mark.parametrize("output", ["mean", "loss"])

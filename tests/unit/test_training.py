@@ -1,17 +1,21 @@
 """Training: a run that was killed ends with the same bits; processes share one batch; NaN stops it."""
 
+import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 
-from das import training
+from das import models, training
 from das.diffusion import to_model_space
 from das.errors import UserError
 from das.inputs import PixelInputs
 from das.models.unet import UNet
+from das.train_jobs import Training, train_models
 from das.training import TrainSettings, draw_batch, train
 
 UNET = {
@@ -58,8 +62,8 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     whole = bits(run(tmp_path / "whole"))
     killed_after = 5
 
-    def kill(path, unet, optimizer, step, scaler):
-        training_save(path, unet, optimizer, step, scaler)
+    def kill(path, unet, optimizer, step, *others):
+        training_save(path, unet, optimizer, step, *others)
         if step == killed_after:
             raise KeyboardInterrupt
 
@@ -79,6 +83,123 @@ def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
     whole = bits(run(tmp_path / "state"))
     monkeypatch.setattr(training, "draw_batch", None)
     assert bits(run(tmp_path / "state")) == whole
+
+
+def test_seconds_add_up_over_parts_and_count_a_lost_step_once(tmp_path, monkeypatch):
+    """By a clock that moves one second a step: of 12 steps the run dies in the eighth, with five saved."""
+    clock = SimpleNamespace(now=100.0)
+
+    def tick(*arguments):
+        if clock.now == 107 and not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            raise KeyboardInterrupt
+        clock.now += 1
+        return draw_batch(*arguments)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(training, "draw_batch", tick)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "state", checkpoint_seconds=5)
+    assert training.read_seconds(tmp_path / "state") == 5
+    clock.now += 1000
+    run(tmp_path / "state", checkpoint_seconds=5)
+    assert training.read_seconds(tmp_path / "state") == 12
+    run(tmp_path / "state", checkpoint_seconds=5)
+    assert training.read_seconds(tmp_path / "state") == 12
+
+
+def weights_after_steps(monkeypatch):
+    """A list that will hold the network's parameters after every step of AdamW, and after none."""
+    seen = []
+    original = torch.optim.AdamW.step
+
+    def step(optimizer, closure=None):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        seen.append([p.detach().clone() for p in parameters])
+        original(optimizer)
+        if len(seen) == 12:
+            seen.append([p.detach().clone() for p in parameters])
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    return seen
+
+
+def test_a_checkpoint_holds_the_weights_after_its_step_and_changes_no_training(tmp_path, monkeypatch):
+    whole = bits(run(tmp_path / "whole"))
+    seen = weights_after_steps(monkeypatch)
+    assert bits(run(tmp_path / "state", checkpoints=[3, 12])) == whole
+    for step in (3, 12):
+        loaded = network(0)
+        training.load_weights(training.checkpoint_file(tmp_path / "state", step), loaded)
+        for parameter, expected in zip(loaded.parameters(), seen[step], strict=True):
+            assert torch.equal(parameter, expected)
+
+
+@pytest.mark.parametrize("killed_at", ["checkpoint", "state", "later"])
+def test_a_training_killed_at_a_checkpoint_ends_with_the_same_bits_of_it(tmp_path, monkeypatch, killed_at):
+    """Between the checkpoint and the state of its step, right behind that state, and some steps later."""
+    kept = training.checkpoint_file(tmp_path / "state", 5)
+    run(tmp_path / "whole", checkpoints=[5])
+    expected = load_file(training.checkpoint_file(tmp_path / "whole", 5))
+    save = training.save_state
+
+    def kill(path, unet, optimizer, step, *others):
+        if (killed_at, step) == ("checkpoint", 5):
+            raise KeyboardInterrupt
+        save(path, unet, optimizer, step, *others)
+        if (killed_at, step) in (("state", 5), ("later", 7)):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_state", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "state", checkpoints=[5], checkpoint_seconds=0)
+    monkeypatch.undo()
+    run(tmp_path / "state", checkpoints=[5])
+    found = load_file(kept)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert load_file(tmp_path / "state").keys() > expected.keys(), "the checkpoint is no training state"
+
+
+@pytest.mark.parametrize(
+    ("percent", "total", "step"), [(25, 12, 3), (50, 8000, 4000), (75, 11, 8), (99, 12, 12), (1, 60, 1)]
+)
+def test_the_step_of_a_checkpoint_is_the_nearest_to_its_percent(percent, total, step):
+    assert training.checkpoint_step(percent, total) == step
+
+
+def test_a_checkpoint_before_the_first_step_is_refused():
+    with pytest.raises(UserError, match=r"train.checkpoints: 1 percent of 12 steps are none"):
+        training.checkpoint_step(1, 12)
+
+
+def test_checkpoints_are_saved_as_models_that_say_which_they_are(tmp_path, monkeypatch):
+    seen = weights_after_steps(monkeypatch)
+    job = Training("model", MEMBERS, 3, tmp_path / "model", (25, 50))
+    train_models(
+        INPUTS,
+        [job],
+        {"family": "unet", "unet": UNET},
+        SETTINGS,
+        {"dataset": "toy", "inputs": "of the test"},
+        device="cpu",
+        resume=tmp_path / "resume",
+        checkpoint_seconds=60,
+        tracking="none",
+    )
+    said = {}
+    for step, part in ((12, ""), (3, "checkpoints/25"), (6, "checkpoints/50")):
+        loaded = models.load(tmp_path / "model" / part, torch.device("cpu"))
+        for parameter, expected in zip(loaded.network.parameters(), seen[step], strict=True):
+            assert torch.equal(parameter, expected)
+        said[part] = json.loads((tmp_path / "model" / part / "provenance.json").read_text())
+    assert "checkpoint" not in said[""]
+    assert said["checkpoints/25"].pop("checkpoint") == {"percent": 25, "step": 3, "steps": 12}
+    assert said["checkpoints/50"].pop("checkpoint") == {"percent": 50, "step": 6, "steps": 12}
+    seconds = [said[part].pop("seconds") for part in ("checkpoints/25", "checkpoints/50", "")]
+    assert 0 < seconds[0] <= seconds[1] <= seconds[2]
+    assert said[""] == said["checkpoints/25"] == said["checkpoints/50"]
+    assert not any((tmp_path / "resume").iterdir())
 
 
 def test_an_epoch_shows_every_image_once_with_the_noise_of_its_timestep():

@@ -82,7 +82,7 @@ class Workflow:
         return done.stdout
 
     def planned(self, *targets):
-        """Jobs that a dry run plans, per rule; the number of the job is left out of a rule's name."""
+        """Jobs that a dry run plans, per rule; numbers at the end of a rule's name are left out."""
         output = self.make(*targets, "--dry-run", "--quiet", "reason")
-        jobs = re.findall(r"^([a-z]\w+?)(?:_tiny_\d+)? +(\d+)$", output, re.MULTILINE)
+        jobs = re.findall(r"^([a-z]\w+?)(?:_tiny_\d+|(?:_\d+)+)? +(\d+)$", output, re.MULTILINE)
         return {rule: int(count) for rule, count in jobs if rule != "total"}

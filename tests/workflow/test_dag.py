@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from das import models
 from das.lds import COLUMNS
 from workflow.conftest import ALL
 from workflow.running import Workflow
 
 TARGET = "results/tiny/lds.csv"
 METHODS = 10
+SUBSET_MODEL = "lds/models/subset-03_seed-1"
 
 
 def datasets(path):
@@ -112,6 +114,20 @@ def test_artifacts_carry_where_they_come_from(undisturbed):
     assert len(weights) == 1
     provenance = json.loads((results / "model/provenance.json").read_text())
     assert provenance["train"]["learning_rate"] == 1e-3
+    assert provenance["seconds"] > 0
+
+
+def test_the_model_is_also_saved_at_its_checkpoints_and_subset_models_are_not(undisturbed):
+    """60 images in batches of 16, 3 epochs: 12 steps."""
+    results = undisturbed.folder / "results/tiny"
+    hashes = {models.weights_sha256(results / "model")}
+    for percent, step in ((25, 3), (50, 6), (75, 9)):
+        folder = results / f"model/checkpoints/{percent}"
+        hashes.add(models.weights_sha256(folder))
+        provenance = json.loads((folder / "provenance.json").read_text())
+        assert provenance["checkpoint"] == {"percent": percent, "step": step, "steps": 12}
+    assert len(hashes) == 4
+    assert not (results / SUBSET_MODEL / "checkpoints").exists()
 
 
 def changed(undisturbed, section, key, value):
@@ -146,6 +162,13 @@ def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed)
     }
 
 
+def test_other_checkpoints_retrain_the_model_and_no_subset_model(undisturbed):
+    model, subset_model = (f"results/tiny/{name}/model_index.json" for name in ("model", SUBSET_MODEL))
+    for checkpoints in ([10], []):
+        workflow = changed(undisturbed, "train", "checkpoints", checkpoints)
+        assert workflow.planned(model, subset_model) == {"train_model_unet": 1}
+
+
 def test_changed_timesteps_of_gradients_rebuild_gradients_and_scores_without_training(undisturbed):
     plan = changed(undisturbed, "gradients", "timesteps", 5).planned(*ALL)
     assert set(plan) == SCORES | {"project_gradients"}
@@ -160,6 +183,25 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
     workflow = changed(undisturbed, "jobs", "rows_per_batch", 7)
     workflow.config["execution"] = {"device": "cpu", "checkpoint_seconds": 1}
     assert workflow.planned(*ALL) == {}
+
+
+def test_members_of_the_ensemble_are_the_model_with_other_seeds(undisturbed, tmp_path):
+    workflow = undisturbed.copy(tmp_path)
+    workflow.config["datasets"]["tiny"]["ensemble"] = {"seeds": [5, 6]}
+    results, members = tmp_path / "results/tiny", [f"results/tiny/model/seeds/{s}" for s in (5, 6)]
+    targets = [f"{member}/model_index.json" for member in members]
+    assert workflow.planned(*targets, *ALL) == {"train_ensemble_unet": 2}
+    workflow.make(*targets)
+    said = [
+        json.loads((folder / "provenance.json").read_text())
+        for folder in (results / "model", *(tmp_path / member for member in members))
+    ]
+    assert [provenance.pop("seed") for provenance in said] == [1, 5, 6]
+    assert all(provenance.pop("seconds") > 0 for provenance in said)
+    assert said[0] == said[1] == said[2]
+    assert len({models.weights_sha256(f) for f in (results / "model", *(tmp_path / m for m in members))}) == 3
+    assert not (tmp_path / members[0] / "checkpoints").exists()
+    assert workflow.planned(*targets, *ALL) == {}
 
 
 def test_files_placed_by_hand_are_kept(tmp_path):

@@ -26,6 +26,11 @@ MISTAKES = {
         "results/tiny/gradients/mine/train/shard-000.h5",
         "config/config.yaml: features.mine.parameters: found '(', allowed is a regular expression",
     ),
+    "member of no ensemble": (
+        {},
+        "results/tiny/model/seeds/5/model_index.json",
+        "error: tiny: ensemble.seeds: no 5, known are none",
+    ),
     "unknown key": (
         {"datasets": {"digits": {"trane": {}}}},
         "results/digits/lds.csv",

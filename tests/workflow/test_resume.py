@@ -13,6 +13,11 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 # step (checkpoints as often as possible), other jobs one for each block of images.
 JOBS = {
     "training": ("train_model_unet", f"results/tiny/model/{WEIGHTS}", 5),
+    "training, behind a checkpoint": (
+        "train_model_unet",
+        f"results/tiny/model/checkpoints/25/{WEIGHTS}",
+        6,
+    ),
     "training of several models": (
         "train_subset_models",
         f"results/tiny/lds/models/subset-03_seed-0/{WEIGHTS}",

@@ -10,12 +10,20 @@ from das.train_jobs import Training
 
 def run(arguments):
     def whole(count):
-        return [Training("model", np.arange(count), arguments.seed, arguments.output)]
+        checkpoints = tuple(arguments.checkpoints)
+        return [Training("model", np.arange(count), arguments.seed, arguments.output, checkpoints)]
 
     train_jobs.run(arguments, whole)
 
 
 options = cli.training_options(cli.parser(__doc__))
 options.add_argument("--seed", type=int, required=True)
+options.add_argument(
+    "--checkpoints",
+    type=int,
+    nargs="*",
+    default=[],
+    help="percents of the steps after which it is also saved",
+)
 options.add_argument("--output", type=Path, required=True, help="pipeline folder to write")
 cli.main(run, options)

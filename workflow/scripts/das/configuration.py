@@ -120,6 +120,11 @@ def _check_dataset(settings: dict[str, Any], name: str) -> None:
         if given or "dropout" in settings["model"]:
             key = (given or ["model.dropout"])[0]
             raise UserError(f"{name}: {key}: model.family {family} has no use for it, remove it")
+    if settings["train"]["seed"] in settings["ensemble"]["seeds"]:
+        raise UserError(
+            f"{name}: ensemble.seeds: found {settings['train']['seed']}, which is train.seed; "
+            "allowed are other seeds, the model itself is there already"
+        )
     if source["kind"] == "folder" and "path" not in source:
         raise UserError(f"{name}: source.path: not set, source.kind folder needs it")
     if source["kind"] != "folder" and "table" in source:

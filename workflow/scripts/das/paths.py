@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 
 from das.errors import UserError
 
@@ -63,6 +64,17 @@ def base_model_folder(base: str) -> str:
     if os.path.isdir(base) or not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         return base
     return f"data/models/{base.replace('/', '--')}"
+
+
+def checkpoint_folder(model: str, percent: int) -> str:
+    """Where the model in the folder `model` lies as it was after that percent of its training."""
+    return f"{model}/checkpoints/{percent}"
+
+
+def model_paths(folder: str, family: str, checkpoints: Collection[int] = ()) -> list[str]:
+    """The files of a saved model, and of its checkpoints."""
+    folders = [folder, *(checkpoint_folder(folder, percent) for percent in checkpoints)]
+    return [f"{saved}/{name}" for saved in folders for name in MODEL_FILES[family]]
 
 
 def model_name(subset: int, seed: int) -> str:

@@ -27,19 +27,33 @@ from das.artifacts import file_sha256
 from das.cli import choose_device
 from das.errors import UserError
 from das.inputs import Inputs, read_inputs
+from das.paths import checkpoint_folder
 from das.precision import choose_precision, prepare_network
 from das.resume import job_key, job_state
-from das.training import TrainSettings, check_shares, train
+from das.training import (
+    TrainSettings,
+    check_shares,
+    checkpoint_file,
+    checkpoint_step,
+    load_weights,
+    read_seconds,
+    total_steps,
+    train,
+)
 
 
 @dataclass(frozen=True)
 class Training:
-    """One model to train: its name, its images (indices into the training set), its seed, where it goes."""
+    """One model to train: its name, its images (indices into the training set), its seed, where it goes.
+
+    `checkpoints` are percents of its steps after which it is also saved, in `das.paths.checkpoint_folder`.
+    """
 
     name: str
     members: NDArray[np.int64]
     seed: int
     folder: Path
+    checkpoints: tuple[int, ...] = ()
 
 
 def start_processes(count: int) -> bool:
@@ -76,13 +90,13 @@ def train_models(
     checkpoint_seconds: float,
     tracking: str,
 ) -> None:
-    """Train models and save each.
+    """Train models and save each, and its checkpoints.
 
     Args:
         images: what all of them are trained on, or on a part of.
         model: what the family's `resolve` returned.
-        provenance: what is stored beside each model, with its seed and the settings added; it has to tell
-            the images from others.
+        provenance: what is stored beside each model, with its seed, the settings and the seconds that its
+            training took added; it has to tell the images from others.
         resume: folder for unfinished work; a job that was killed continues there.
 
     Raises:
@@ -98,11 +112,14 @@ def train_models(
         project_dir="logs/tensorboard",
     )
     if tracker:
-        accelerator.init_trackers("-".join([provenance["dataset"], trainings[0].name]))
+        # Named by where the first model goes, since models of one name are trained for several ends.
+        accelerator.init_trackers("-".join(trainings[0].folder.parts[1:]))
     family = models.family(model["family"])
     recipe = {"train": dataclasses.asdict(settings), "model": model, "precision": precision, **provenance}
-    members = [(t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest()) for t in trainings]
-    key = job_key(recipe | {"trainings": members}, "train", family.family)
+    identity = [
+        (t.name, t.seed, hashlib.sha256(t.members.tobytes()).hexdigest(), t.checkpoints) for t in trainings
+    ]
+    key = job_key(recipe | {"trainings": identity}, "train", family.family)
     state = resume / f"train-{key}"
     with job_state(resume, "train", key) if accelerator.is_main_process else nullcontext():
         accelerator.wait_for_everyone()
@@ -110,7 +127,9 @@ def train_models(
         for job in trainings:
             if scale is not None:  # of fp16: no training inherits that of the one before
                 accelerator.scaler.load_state_dict(scale)
-            started = family.initial(model, job.seed)
+            started, file = family.initial(model, job.seed), state / f"{job.name}.safetensors"
+            steps = total_steps(len(job.members), settings)
+            checkpoints = {percent: checkpoint_step(percent, steps) for percent in job.checkpoints}
             prepare_network(started.network, settings.precision, chosen_device)
             started.network = train(
                 accelerator,
@@ -120,12 +139,20 @@ def train_models(
                 job.members,
                 settings,
                 job.seed,
-                state / f"{job.name}.safetensors",
+                file,
                 name=job.name,
+                checkpoints=checkpoints.values(),
                 checkpoint_seconds=checkpoint_seconds,
             )
             if accelerator.is_main_process:
-                started.save(job.folder, recipe | {"seed": job.seed})
+                origin = recipe | {"seed": job.seed}
+                started.save(job.folder, origin | {"seconds": read_seconds(file)})
+                for percent, step in checkpoints.items():
+                    kept = checkpoint_file(file, step)
+                    load_weights(kept, started.network)
+                    origin["checkpoint"] = {"percent": percent, "step": step, "steps": steps}
+                    folder = Path(checkpoint_folder(str(job.folder), percent))
+                    started.save(folder, origin | {"seconds": read_seconds(kept)})
         accelerator.wait_for_everyone()
     accelerator.end_training()
 
@@ -143,6 +170,8 @@ def run(arguments: argparse.Namespace, choose: Callable[[int], list[Training]]) 
     trainings = choose(len(images))
     for job in trainings:
         check_shares(len(job.members), settings)
+        for percent in job.checkpoints:
+            checkpoint_step(percent, total_steps(len(job.members), settings))
     if start_processes(settings.processes):
         return
     train_models(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def train(
     state: Path,
     *,
     name: str,
+    checkpoints: Collection[int] = (),
     checkpoint_seconds: float = 60,
 ) -> nn.Module:
     """Train the parameters of `network` that require a gradient, and return it.
@@ -85,8 +87,9 @@ def train(
     Args:
         members: which of the inputs to train on, int64 [n].
         state: a safetensors file that holds unfinished work; continued from when it exists, and left in
-            place at the end, where it holds the finished training.
+            place at the end, where it holds the finished training and its seconds, see `read_seconds`.
         name: what the progress bar and the tracker call this training.
+        checkpoints: numbers of steps after which the weights are kept, in `checkpoint_file(state, step)`.
 
     Raises:
         UserError: the loss is not finite, or fewer processes came up than asked for.
@@ -95,7 +98,7 @@ def train(
         raise UserError(
             f"train.processes: {settings.processes} asked for, but {accelerator.num_processes} came up"
         )
-    total = settings.epochs * math.ceil(len(members) / settings.batch_size)
+    total = total_steps(len(members), settings)
 
     network.train()
     optimizer = torch.optim.AdamW(
@@ -105,11 +108,14 @@ def train(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    first = load_state(state, network, optimizer, accelerator.scaler) if state.exists() else 0
+    first, seconds = 0, 0.0
+    if state.exists():
+        first, seconds = load_state(state, network, optimizer, accelerator.scaler), read_seconds(state)
     warmup_steps = round(settings.warmup * total)
     lr_factor = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total).lr_lambdas[0]
     model, optimizer = accelerator.prepare(network, optimizer)
 
+    started_at = time.monotonic() - seconds
     saved_at = time.monotonic()
     bar = progress(None, name, total=total, initial=first)
     for step in range(first, total):
@@ -130,9 +136,14 @@ def train(
         accelerator.log(
             {f"{name}/loss": batch_loss.item(), f"{name}/lr": optimizer.param_groups[0]["lr"]}, step
         )
-        due = time.monotonic() - saved_at >= checkpoint_seconds or step + 1 == total
-        if due and accelerator.is_main_process:
-            save_state(state, network, optimizer, step + 1, accelerator.scaler)
+        if not accelerator.is_main_process:
+            continue
+        seconds = time.monotonic() - started_at
+        # Before the state: a training that continues from a state behind a checkpoint must find it.
+        if step + 1 in checkpoints:
+            save_weights(checkpoint_file(state, step + 1), network, seconds)
+        if time.monotonic() - saved_at >= checkpoint_seconds or step + 1 == total:
+            save_state(state, network, optimizer, step + 1, seconds, accelerator.scaler)
             saved_at = time.monotonic()
     bar.close()
     accelerator.wait_for_everyone()
@@ -172,43 +183,89 @@ def draw_batch(
     )
 
 
+def total_steps(images: int, settings: TrainSettings) -> int:
+    """Steps of a whole training on that many images."""
+    return settings.epochs * math.ceil(images / settings.batch_size)
+
+
+def checkpoint_step(percent: int, total: int) -> int:
+    """After how many of all steps the checkpoint at that percent of a training is taken.
+
+    Raises:
+        UserError: none are finished by then.
+    """
+    step = round(percent / 100 * total)
+    if step == 0:
+        raise UserError(f"train.checkpoints: {percent} percent of {total} steps are none")
+    return step
+
+
+def checkpoint_file(state: Path, step: int) -> Path:
+    """Where `train` keeps the weights after `step` steps, beside its state."""
+    return state.with_name(f"{state.stem}-{step}.safetensors")
+
+
+def save_weights(path: Path, network: nn.Module, seconds: float) -> None:
+    """Save trained weights and the seconds that they took, as `save_state` does."""
+    with replacing(path) as beside:
+        save_file(_weights(network), beside, metadata={"seconds": str(seconds)})
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Load what `save_weights` or `save_state` saved."""
+    with safe_open(path, "pt") as file, torch.no_grad():
+        for name, parameter in _weights(network).items():
+            parameter.copy_(file.get_tensor(name))
+
+
 def save_state(
     path: Path,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: int,
+    seconds: float,
     scaler: GradScaler | None = None,
 ) -> None:
-    """Save trained weights, AdamW moments and the number of finished steps as one safetensors file."""
-    tensors = {f"weights/{name}": p.data for name, p in network.named_parameters() if p.requires_grad}
+    """Save trained weights, AdamW moments, the number of finished steps and their seconds in one file."""
+    tensors = _weights(network)
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"moments/{index}/{name}": tensor for name, tensor in moments.items()}
     scale = {} if scaler is None else {"scaler": json.dumps(scaler.state_dict())}
     with replacing(path) as beside:
-        save_file(tensors, beside, metadata={"finished_steps": str(step), **scale})
+        save_file(tensors, beside, metadata={"finished_steps": str(step), "seconds": str(seconds), **scale})
 
 
 def load_state(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, scaler: GradScaler | None = None
 ) -> int:
     """Load what `save_state` saved and return the number of finished steps."""
+    load_weights(path, network)
     moments: dict[int, dict[str, Tensor]] = {}
-    weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    with safe_open(path, "pt") as file, torch.no_grad():
+    with safe_open(path, "pt") as file:
         metadata = file.metadata()
         for key in file.keys():  # noqa: SIM118 -- safe_open is not a mapping
-            kind, name = key.split("/", 1)
-            if kind == "weights":
-                weights.pop(name).copy_(file.get_tensor(key))
-            else:
-                index, name = name.split("/")
+            if key.startswith("moments/"):
+                _, index, name = key.split("/")
                 moments.setdefault(int(index), {})[name] = file.get_tensor(key)
-    if weights:
-        raise ValueError(f"{path}: holds no weights of {', '.join(weights)}")
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     if scaler is not None:
         scaler.load_state_dict(json.loads(metadata["scaler"]))
     return int(metadata["finished_steps"])
+
+
+def read_seconds(path: Path) -> float:
+    """Wall-clock seconds of the finished steps in a file that `save_state` or `save_weights` made.
+
+    They are the sum over all parts of a training that was killed; a step that was lost and is run again
+    counts once.
+    """
+    with safe_open(path, "pt") as file:
+        return float(file.metadata()["seconds"])
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """The trained weights, by their names in files."""
+    return {f"weights/{name}": p.data for name, p in network.named_parameters() if p.requires_grad}
 
 
 def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, step: int) -> Tensor:
