@@ -161,7 +161,9 @@ def _plot_sizes(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None
     order = list(colours)
     for name, line in rows.groupby("method"):
         if name not in colours:
-            axes.plot(line["n_subsets"], line["lds_mean"], color=OTHERS, linewidth=1, zorder=1)
+            axes.plot(
+                line["n_subsets"], line["lds_mean"], ".-", color=OTHERS, linewidth=1, markersize=3, zorder=1
+            )
             continue
         aside = 1 + 0.025 * (order.index(name) - (len(order) - 1) / 2)  # so that bars do not hide bars
         axes.errorbar(
@@ -177,6 +179,7 @@ def _plot_sizes(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None
         )
     sizes = sorted(set(rows["n_subsets"]))
     axes.set_xscale("log", base=2)
+    axes.set_xlim(sizes[0] * 0.85, sizes[-1] * 1.18)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.set_xlabel("subsets", fontsize=9)

@@ -98,8 +98,9 @@ def compare_subsets(methods: Sequence[MethodStatistics]) -> pd.DataFrame:
     Columns: dataset, method, split, n_subsets; `lds_mean` and `lds_std` over the draws. Draws share
     subsets, the more the larger they are: with all subsets there is one, and no spread is left.
     """
+    # Less the first draw, equal draws have a spread of exactly 0.
     rows = [
-        (method.dataset, method.method, split, size, draws.mean(), draws.std(ddof=1))
+        (method.dataset, method.method, split, size, draws.mean(), (draws - draws[0]).std(ddof=1))
         for method in methods
         for split, statistics in method.splits.items()
         for size, draws in zip(statistics.sizes, statistics.by_size, strict=True)
