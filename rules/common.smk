@@ -4,11 +4,13 @@ Needs config/config.yaml and config/datasets/*.yaml; makes nothing. Never import
 run stays fast.
 """
 
+import itertools
 import json
 import os
 import re
 import shlex
 import sys
+from typing import NamedTuple
 
 SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
@@ -280,12 +282,28 @@ def feature_settings(wildcards):
     return json.dumps(dataset(wildcards)["gradients"] | FEATURES[wildcards.features])
 
 
-def subset_model_names(settings):
-    """Names of all subset models of a data set."""
+class Pool(NamedTuple):
+    """Models retrained on subsets."""
+
+    draw: str  # name of the rule that draws the subsets
+    models: str  # what rules that train and evaluate call the models
+    subsets: str  # the file of the subsets
+
+
+# By the section of a data set's settings: models that judge attributions, and models that some methods learn
+# from, which must be others.
+POOLS = {
+    "lds": Pool("draw_subsets", "subset_models", "results/{dataset}/subsets.h5"),
+    "retrain": Pool("draw_retrain_subsets", "retrain_models", "results/{dataset}/retrain/subsets.h5"),
+}
+
+
+def subset_model_names(settings, pool="lds"):
+    """Names of all subset models of a data set in a pool."""
     return [
         paths.model_name(subset, seed)
-        for seed in settings["lds"]["train_seeds"]
-        for subset in range(settings["lds"]["subsets"])
+        for seed in settings[pool]["train_seeds"]
+        for subset in range(settings[pool]["subsets"])
     ]
 
 
@@ -298,14 +316,14 @@ def losses_of(wildcards, pool="lds"):
 
 
 def subset_model_jobs():
-    """(data set, suffix of the rules' names, models of a job) for every job of rules/subset_models.smk."""
-    for name, settings in DATASETS.items():
-        size, models = settings["jobs"]["models_per_job"], subset_model_names(settings)
-        if size == 1:
-            yield name, name, ["subset-{subset}_seed-{seed}"]
+    """(pool, data set, suffix of the rules' names, models) for every job of rules/subset_models.smk."""
+    for pool, (name, settings) in itertools.product(POOLS, DATASETS.items()):
+        size, models = settings["jobs"]["models_per_job"], subset_model_names(settings, pool)
+        if models and size == 1:
+            yield pool, name, name, ["subset-{subset}_seed-{seed}"]
         else:
             for job, first in enumerate(range(0, len(models), size)):
-                yield name, f"{name}_{job}", models[first : first + size]
+                yield pool, name, f"{name}_{job}", models[first : first + size]
 
 
 def method(wildcards):

@@ -1,7 +1,7 @@
 """Images and the subsets of them on which models are retrained.
 
 Needs published files (in data/, or where the user says), a folder of images, or nothing for embedded ones.
-Makes results/{dataset}/images/train.h5, val.h5 and subsets.h5.
+Makes results/{dataset}/images/train.h5, val.h5, subsets.h5 and retrain/subsets.h5.
 """
 
 
@@ -54,28 +54,35 @@ rule prepare_images:
         " --train {output.train} --val {output.val}"
 
 
-rule draw_subsets:
-    input:
-        images="results/{dataset}/images/train.h5",
-        script=lib("draw_subsets.py"),
-        code=lib("das/subsets.py"),
-    output:
-        "results/{dataset}/subsets.h5",
-    log:
-        "logs/{dataset}/draw_subsets.log",
-    conda:
-        "../envs/das.yaml"
-    params:
-        subsets=setting("lds", "subsets"),
-        fraction=setting("lds", "fraction"),
-        seed=setting("lds", "seed"),
-        seed_step=setting("lds", "seed_step"),
-        stratify=lambda wildcards: "" if dataset(wildcards)["split"]["stratify"] else "--no-stratify",
-        published=lambda wildcards: json.dumps(dataset(wildcards)["lds"]["published_indices"] or {}),
-    message:
-        "{wildcards.dataset}: drawing {params.subsets} subsets"
-    shell:
-        "python {input.script} --log {log} --dataset {wildcards.dataset}"
-        " --images {input.images} --count {params.subsets} --fraction {params.fraction}"
-        " --seed {params.seed} --seed-step {params.seed_step} {params.stratify}"
-        " --published-indices {params.published:q} --output {output}"
+for pool, named in POOLS.items():
+
+    rule:
+        name:
+            named.draw
+        input:
+            images="results/{dataset}/images/train.h5",
+            script=lib("draw_subsets.py"),
+            code=lib("das/subsets.py"),
+        output:
+            named.subsets,
+        log:
+            f"logs/{{dataset}}/{named.draw}.log",
+        conda:
+            "../envs/das.yaml"
+        params:
+            subsets=setting(pool, "subsets"),
+            fraction=setting("lds", "fraction"),
+            seed=setting(pool, "seed"),
+            seed_step=setting(pool, "seed_step"),
+            stratify=lambda wildcards: "" if dataset(wildcards)["split"]["stratify"] else "--no-stratify",
+            published=lambda wildcards, pool=pool: json.dumps(
+                dataset(wildcards)[pool].get("published_indices") or {}
+            ),
+            pool=pool,
+        message:
+            "{wildcards.dataset}: drawing {params.subsets} subsets for {params.pool}"
+        shell:
+            "python {input.script} --log {log} --dataset {wildcards.dataset} --pool {params.pool}"
+            " --images {input.images} --count {params.subsets} --fraction {params.fraction}"
+            " --seed {params.seed} --seed-step {params.seed_step} {params.stratify}"
+            " --published-indices {params.published:q} --output {output}"

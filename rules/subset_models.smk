@@ -1,35 +1,37 @@
 """Models retrained on subsets, and their losses on the queries: what attributions are judged by.
 
 Needs results/{dataset}/images/*.h5, or latents/*.h5, and subsets.h5.
-Makes results/{dataset}/lds/models/subset-07_seed-1/ and lds/losses/subset-07_seed-1.h5.
+Makes results/{dataset}/lds/models/subset-07_seed-1/ and lds/losses/subset-07_seed-1.h5, and the same under
+retrain/, from retrain/subsets.h5, for methods that learn from retrained models.
 
 The outputs of a job depend on how many models it trains, which no wildcard expresses. So each data set
 has its own rules: one with wildcards where a job trains one model, one for each job where it trains several.
 """
 
-for name, suffix, models in subset_model_jobs():
+for pool, name, suffix, models in subset_model_jobs():
     family, space = DATASETS[name]["model"]["family"], f"results/{name}/{inputs_folder(DATASETS[name])}"
+    files = [
+        file
+        for model in models
+        for file in paths.model_paths(f"results/{name}/{pool}/models/{model}", family)
+    ]
 
     rule:
         name:
-            f"train_subset_models_{suffix}"
+            f"train_{POOLS[pool].models}_{suffix}"
         input:
             inputs=f"{space}/train.h5",
-            subsets=f"results/{name}/subsets.h5",
+            subsets=POOLS[pool].subsets.format(dataset=name),
             unet=DATASETS[name]["model"]["unet"],
             base=lambda wildcards, name=name: base_model_of(name),
             script=lib("train_subset_models.py"),
             code=lib("das/subsets.py", *(f"das/{file}" for file in code_of("train", family))),
         output:
-            [
-                f"results/{name}/lds/models/{model}/{file}"
-                for model in models
-                for file in paths.MODEL_FILES[family]
-            ],
+            files,
         log:
-            f"logs/{name}/train_subset_models/{models[0]}.log",
+            f"logs/{name}/train_{POOLS[pool].models}/{models[0]}.log",
         benchmark:
-            f"logs/{name}/train_subset_models/{models[0]}.tsv"
+            f"logs/{name}/train_{POOLS[pool].models}/{models[0]}.tsv"
         conda:
             "../envs/das.yaml"
         resources:
@@ -46,7 +48,7 @@ for name, suffix, models in subset_model_jobs():
             models=" ".join(models),
             folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         message:
-            f"{name}: training {{params.models}}"
+            f"{name}: training for {pool}, {{params.models}}"
         shell:
             """
             python {input.script} --log {log} --threads {threads} --device {resources.device} \
@@ -58,23 +60,19 @@ for name, suffix, models in subset_model_jobs():
 
     rule:
         name:
-            f"evaluate_subset_models_{suffix}"
+            f"evaluate_{POOLS[pool].models}_{suffix}"
         input:
-            models=[
-                f"results/{name}/lds/models/{model}/{file}"
-                for model in models
-                for file in paths.MODEL_FILES[family]
-            ],
+            models=files,
             val=f"{space}/val.h5",
             gen=f"{space}/gen.h5",
             script=lib("evaluate_subset_models.py"),
             code=lib(*(f"das/{file}" for file in code_of("errors", family))),
         output:
-            [f"results/{name}/lds/losses/{model}.h5" for model in models],
+            [f"results/{name}/{pool}/losses/{model}.h5" for model in models],
         log:
-            f"logs/{name}/evaluate_subset_models/{models[0]}.log",
+            f"logs/{name}/evaluate_{POOLS[pool].models}/{models[0]}.log",
         benchmark:
-            f"logs/{name}/evaluate_subset_models/{models[0]}.tsv"
+            f"logs/{name}/evaluate_{POOLS[pool].models}/{models[0]}.tsv"
         conda:
             "../envs/das.yaml"
         resources:
@@ -88,7 +86,7 @@ for name, suffix, models in subset_model_jobs():
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
-            f"{name}: measuring the losses of {{params.models}}"
+            f"{name}: measuring the losses for {pool} of {{params.models}}"
         shell:
             """
             python {input.script} --log {log} --threads {threads} --device {resources.device} \

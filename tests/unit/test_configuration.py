@@ -62,6 +62,7 @@ def test_defaults_are_filled_in_at_every_depth():
     assert filled["train"]["processes"] == 1
     assert filled["train"]["checkpoints"] == [25, 50, 75]
     assert filled["ensemble"] == {"seeds": []}
+    assert filled["retrain"] == {"subsets": 0, "seed": 1042, "seed_step": 2, "train_seeds": [0]}
     content = load_yaml(DIGITS)
     del content["jobs"]
     assert validate(content, SCHEMA, "x")["jobs"]["images_per_shard"] == 1000
@@ -103,6 +104,10 @@ def test_the_published_settings_of_cifar2():
     ("change", "message"),
     [
         ({"ensemble": {"seeds": [41, 42]}}, r"ensemble\.seeds: found 42, which is train\.seed"),
+        # 42, 44, ... 104 judge: 32 subsets.
+        ({"retrain": {"subsets": 1, "seed": 104}}, r"retrain\.seed: random state 104 also draws"),
+        ({"retrain": {"subsets": 33, "seed": 10, "seed_step": 1}}, r"retrain\.seed: random state 42 also"),
+        ({"lds": {"subsets": 501}, "retrain": {"subsets": 1}}, r"retrain\.seed: random state 1042 also"),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_line(change, message):
@@ -110,6 +115,20 @@ def test_settings_that_do_not_go_together_are_one_line(change, message):
         load_datasets(ROOT / "config/datasets", {"digits": change}, SCHEMA)
     assert "digits.yaml (changed by datasets.digits): " in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "retrain",
+    [
+        {"subsets": 0, "seed": 42},
+        {"subsets": 500, "seed": 43},
+        {"subsets": 32, "seed": 10, "seed_step": 1},
+        {"subsets": 9, "seed": 106},
+    ],
+)
+def test_subsets_that_share_no_random_state_with_those_that_judge_are_allowed(retrain):
+    loaded = load_datasets(ROOT / "config/datasets", {"digits": {"retrain": retrain}}, SCHEMA)
+    assert retrain.items() <= loaded["digits"]["retrain"].items()
 
 
 @pytest.mark.parametrize(

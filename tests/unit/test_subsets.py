@@ -165,6 +165,7 @@ def test_class_with_a_single_image_cannot_be_stratified():
         ({"count": 1, "fraction": 1.0}, "lds.fraction: found 1.0, allowed is between 0 and 1"),
         ({"count": 1, "fraction": 0.0}, "lds.fraction: found 0.0, allowed is between 0 and 1"),
         ({"count": 2, "seed_step": 0}, "lds.seed_step: found 0, allowed is 1 or more"),
+        ({"count": 0, "pool": "retrain"}, "retrain.subsets: found 0, allowed is 1 or more"),
         ({"count": 2, "seed": 2**32 - 2}, "lds.seed: seeds are 4294967294 to 4294967296"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from sklearn.model_selection import train_test_split
 
 from das import models
 from das.lds import COLUMNS
@@ -202,6 +203,46 @@ def test_members_of_the_ensemble_are_the_model_with_other_seeds(undisturbed, tmp
     assert len({models.weights_sha256(f) for f in (results / "model", *(tmp_path / m for m in members))}) == 3
     assert not (tmp_path / members[0] / "checkpoints").exists()
     assert workflow.planned(*targets, *ALL) == {}
+
+
+def test_models_that_methods_learn_from_are_others_than_those_that_judge(undisturbed, tmp_path):
+    """Subsets by scikit-learn, the recipe and the measurement those of the models that judge."""
+    workflow, results = undisturbed.copy(tmp_path), tmp_path / "results/tiny"
+    workflow.config["datasets"]["tiny"]["retrain"] = {"subsets": 2, "train_seeds": [7]}
+    names = [f"subset-{subset:02d}_seed-7" for subset in (0, 1)]
+    targets = [f"results/tiny/retrain/losses/{name}.h5" for name in names]
+    jobs = {"draw_retrain_subsets": 1, "train_retrain_models": 1, "evaluate_retrain_models": 1}
+    assert workflow.planned(*targets, *ALL) == jobs
+    workflow.make(*targets)
+
+    labels = datasets(results / "images/train.h5")["labels"]
+    membership = datasets(results / "retrain/subsets.h5")["membership"]
+    for subset, random_state in ((0, 1042), (1, 1044)):
+        drawn, _ = train_test_split(np.arange(60), train_size=0.5, random_state=random_state, stratify=labels)
+        assert np.flatnonzero(membership[subset]).tolist() == sorted(drawn)
+    judging = json.loads((results / SUBSET_MODEL / "provenance.json").read_text())
+    for name in names:
+        said = json.loads((results / f"retrain/models/{name}/provenance.json").read_text())
+        assert said["seed"] == 7
+        assert {k: v for k, v in said.items() if k not in ("seed", "seconds")} == {
+            k: v for k, v in judging.items() if k not in ("seed", "seconds")
+        }
+        with (
+            h5py.File(results / f"retrain/losses/{name}.h5") as file,
+            h5py.File(results / "lds/losses/subset-03_seed-1.h5") as other,
+        ):
+            assert file.attrs["settings"] == other.attrs["settings"]
+            assert file["val"].shape == file["gen"].shape == (2, 12)
+    assert workflow.planned(*targets, *ALL) == {}
+
+
+def test_models_that_methods_learn_from_can_be_trained_one_to_a_job(tmp_path):
+    workflow = Workflow(tmp_path)
+    workflow.config["datasets"]["cifar2"] = {"retrain": {"subsets": 3}}
+    plan = workflow.planned(*(f"results/cifar2/retrain/losses/subset-0{s}_seed-0.h5" for s in range(3)))
+    assert plan["train_retrain_models_cifar2"] == plan["evaluate_retrain_models_cifar2"] == 3
+    assert plan["draw_retrain_subsets"] == 1
+    assert not {"draw_subsets", "train_subset_models_cifar2"} & plan.keys()
 
 
 def test_files_placed_by_hand_are_kept(tmp_path):

@@ -10,16 +10,19 @@ from das import cli, images, subsets
 def run(arguments):
     labels, class_names = images.read_labels(arguments.images)
     drawing = {name: getattr(arguments, name) for name in ("fraction", "seed", "seed_step", "stratify")}
-    membership = subsets.draw(labels, arguments.count, **drawing, class_names=class_names)
+    membership = subsets.draw(
+        labels, arguments.count, **drawing, class_names=class_names, pool=arguments.pool
+    )
     published = {int(subset): first for subset, first in json.loads(arguments.published_indices).items()}
     drawn = {subset: subsets.draw_one(labels, subset, **drawing) for subset in published}
     check = subsets.check_published(drawn, *images.read_source_index(arguments.images), published)
-    settings = {"count": arguments.count} | drawing
+    settings = {"pool": arguments.pool, "count": arguments.count} | drawing
     subsets.write(arguments.output, membership, arguments.dataset, settings, check)
 
 
 options = cli.parser(__doc__)
 options.add_argument("--dataset", required=True)
+options.add_argument("--pool", required=True, help="whose subsets: lds, or retrain")
 options.add_argument("--images", type=Path, required=True)
 options.add_argument("--count", type=int, required=True)
 options.add_argument("--fraction", type=float, required=True)

@@ -125,6 +125,15 @@ def _check_dataset(settings: dict[str, Any], name: str) -> None:
             f"{name}: ensemble.seeds: found {settings['train']['seed']}, which is train.seed; "
             "allowed are other seeds, the model itself is there already"
         )
+    judging, learning = (
+        {pool["seed"] + pool["seed_step"] * subset for subset in range(pool["subsets"])}
+        for pool in (settings["lds"], settings["retrain"])
+    )
+    if judging & learning:
+        raise UserError(
+            f"{name}: retrain.seed: random state {min(judging & learning)} also draws a subset of lds; "
+            "allowed are seed and seed_step that share none, for methods must not learn from what judges them"
+        )
     if source["kind"] == "folder" and "path" not in source:
         raise UserError(f"{name}: source.path: not set, source.kind folder needs it")
     if source["kind"] != "folder" and "table" in source:

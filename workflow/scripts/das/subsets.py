@@ -30,6 +30,7 @@ def draw(
     seed_step: int = 2,
     class_names: Sequence[str] = (),
     stratify: bool = True,
+    pool: str = "lds",
 ) -> NDArray[np.bool_]:
     """Draw `count` subsets of N images; subset s depends on seed + seed_step * s alone.
 
@@ -38,6 +39,7 @@ def draw(
         fraction: share of the images in a subset; floor(fraction * N) images are taken.
         class_names: used in messages.
         stratify: take the same share of every class.
+        pool: the section of the data set's settings that messages name.
 
     Returns:
         membership, bool [count, N].
@@ -45,7 +47,7 @@ def draw(
     Raises:
         UserError: a setting out of range, an empty subset, or a class without images in a subset.
     """
-    _require_settings(count, fraction, seed, seed_step)
+    _require_settings(pool, count, fraction, seed, seed_step)
     membership = np.zeros((count, len(labels)), dtype=bool)
     for subset in range(count):
         chosen = draw_one(labels, subset, fraction, seed, seed_step, stratify)
@@ -150,16 +152,16 @@ def members(path: Path, subset: int) -> NDArray[np.int64]:
     return np.flatnonzero(row).astype(np.int64)
 
 
-def _require_settings(count: int, fraction: float, seed: int, seed_step: int) -> None:
+def _require_settings(pool: str, count: int, fraction: float, seed: int, seed_step: int) -> None:
     if count < 1:
-        raise UserError(f"lds.subsets: found {count}, allowed is 1 or more")
+        raise UserError(f"{pool}.subsets: found {count}, allowed is 1 or more")
     if not 0 < fraction < 1:
         raise UserError(f"lds.fraction: found {fraction}, allowed is between 0 and 1, both excluded")
     if seed_step < 1:
-        raise UserError(f"lds.seed_step: found {seed_step}, allowed is 1 or more")
+        raise UserError(f"{pool}.seed_step: found {seed_step}, allowed is 1 or more")
     last = seed + seed_step * (count - 1)
     if seed < 0 or last >= 2**32:
-        raise UserError(f"lds.seed: seeds are {seed} to {last}, allowed is 0 to {2**32 - 1}")
+        raise UserError(f"{pool}.seed: seeds are {seed} to {last}, allowed is 0 to {2**32 - 1}")
 
 
 def _require_classes(
