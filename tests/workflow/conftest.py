@@ -10,7 +10,10 @@ ALL = (
     "results/tiny/scores/das/gen.h5",
 )
 # What no table asks for.
-MORE = ("results/tiny/kernels/gauss_newton.h5",)
+MORE = (
+    "results/tiny/kernels/gauss_newton.h5",
+    "results/tiny/gradients/loss@journey/gen/shard-000.h5",
+)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ JOBS = {
     "generation": ("generate_images", "results/tiny/images/gen.h5", 1),
     "errors": ("measure_errors", "results/tiny/errors/train/shard-001.h5", 1),
     "gradients": ("project_gradients", "results/tiny/gradients/mean/train/shard-000.h5", 1),
+    "journeys": ("project_journeys", "results/tiny/gradients/loss@journey/gen/shard-000.h5", 1),
     "kernel": ("sketch_kernel", "results/tiny/kernels/gauss_newton/shard-000.h5", 1),
     "latents": ("encode_latents", "results/artbench2/latents/train.h5", 1),
     "training of adapters": (

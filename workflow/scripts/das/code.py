@@ -22,6 +22,7 @@ _JOBS: dict[str, tuple[str, ...]] = {
     "generate": ("generation", *_RUN),
     "errors": ("evaluation", *_RUN),
     "gradients": _GRADIENTS,
+    "journeys": ("journey", "generation", *_GRADIENTS),
     "kernels": ("gauss_newton", *_GRADIENTS),
 }
 # Modules that these import and that decide no result.
