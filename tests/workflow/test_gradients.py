@@ -1,4 +1,4 @@
-"""Features and kernels are of the model, the parameters and the timesteps that their names and settings say."""
+"""Features and kernels are of the model, parameters and timesteps that their names and settings say."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ MINE = {"output": "loss", "timesteps": 2, "dimension": 32, "parameters": "^up_bl
 
 @pytest.fixture(scope="module")
 def chosen(undisturbed, tmp_path_factory):
-    """A copy with features of all kinds, and a model trained on a subset in the place of one of another seed."""
+    """A copy with features of all kinds; a subset model stands for the model of another seed."""
     copied = undisturbed.copy(tmp_path_factory.mktemp("chosen"))
     results = copied.folder / "results/tiny"
     shutil.copytree(results / "lds/models/subset-03_seed-0", results / "model/seeds/43")
