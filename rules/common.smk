@@ -56,6 +56,7 @@ if not workflow.deployment_settings.deployment_method:
 wildcard_constraints:
     dataset=r"\w+",
     features=r"\w+",
+    kernel=r"\w+",
     method=r"\w+",
     split="train|val|gen",
     variant=r"(@(checkpoint|seed)-\d+)?",
@@ -259,20 +260,31 @@ def inputs_of(split):
     return file
 
 
+def shard_names(wildcards, split):
+    """Names of the files in which the images of a split are worked on."""
+    settings = dataset(wildcards)
+    counts = settings["split"] | {"gen": settings["generate"]["count"]}
+    number = -(-counts[split] // settings["jobs"]["images_per_shard"])
+    return [f"shard-{shard:03d}.h5" for shard in range(number)]
+
+
 def shard_files(folder, split):
     """An input function: the shards of a split in a folder."""
 
     def files(wildcards):
-        settings = dataset(wildcards)
-        counts = settings["split"] | {"gen": settings["generate"]["count"]}
         chosen = split.format(**wildcards)
-        number = -(-counts[chosen] // settings["jobs"]["images_per_shard"])
         where = folder(wildcards) if callable(folder) else folder.format(**wildcards)
         return [
-            f"results/{wildcards.dataset}/{where}/{chosen}/shard-{shard:03d}.h5" for shard in range(number)
+            f"results/{wildcards.dataset}/{where}/{chosen}/{name}" for name in shard_names(wildcards, chosen)
         ]
 
     return files
+
+
+def kernel_shards(wildcards):
+    """The shards of the kernel that a path names."""
+    folder = "results/{dataset}/kernels/{kernel}{variant}".format(**wildcards)
+    return [f"{folder}/{name}" for name in shard_names(wildcards, "train")]
 
 
 def feature_settings(wildcards):
@@ -280,6 +292,13 @@ def feature_settings(wildcards):
     if wildcards.features not in FEATURES:
         fail(f"features: no {wildcards.features!r}, known are {', '.join(config['features'])}")
     return json.dumps(dataset(wildcards)["gradients"] | FEATURES[wildcards.features])
+
+
+def kernel_settings(wildcards):
+    """What makes a kernel: timesteps, noise and projection, as JSON."""
+    if wildcards.kernel not in config["kernels"]:
+        fail(f"kernels: no {wildcards.kernel!r}, known are {', '.join(config['kernels'])}")
+    return json.dumps(dataset(wildcards)["gradients"] | config["kernels"][wildcards.kernel])
 
 
 class Pool(NamedTuple):

@@ -4,6 +4,7 @@ Needs results/{dataset}/model/ and images/{split}.h5, or latents/{split}.h5.
 Makes results/{dataset}/gradients/{features}{variant}/{split}/shard-000.h5 and on.
 The variant says of which model: none of the model itself, @checkpoint-25 of one within its training,
 @seed-43 of one trained with another seed; needs model/checkpoints/25/ or model/seeds/43/.
+Makes results/{dataset}/gradients/{features}@journey/gen/ in the same form, of the generated images' way.
 """
 
 
@@ -36,3 +37,36 @@ rule project_gradients:
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --features {wildcards.features} --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
         " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"
+
+
+rule project_journeys:
+    input:
+        model=model_files("results/{dataset}/model"),
+        inputs=inputs_of("gen"),
+        script=lib("project_journeys.py"),
+        code=code("journeys"),
+    output:
+        "results/{dataset}/gradients/{features}@journey/gen/shard-{shard}.h5",
+    log:
+        "logs/{dataset}/project_journeys/{features}_{shard}.log",
+    benchmark:
+        "logs/{dataset}/project_journeys/{features}_{shard}.tsv"
+    conda:
+        "../envs/das.yaml"
+    resources:
+        gpu=setting("jobs", "gpus"),
+        device=config["execution"]["device"],
+        rows=setting("jobs", "rows_per_batch"),
+    params:
+        folder=lambda wildcards, input: os.path.dirname(input.model[0]),
+        settings=feature_settings,
+        generation=section("generate"),
+        images_per_shard=setting("jobs", "images_per_shard"),
+    message:
+        "{wildcards.dataset}: projecting gradients along the sampling, {wildcards.features}, shard {wildcards.shard}"
+    shell:
+        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
+        " --features {wildcards.features} --settings {params.settings:q} --generation {params.generation:q}"
+        " --shard {wildcards.shard} --images-per-shard {params.images_per_shard} --rows {resources.rows}"
+        " --output {output}"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_training import model as pixel_model
 
 import tiny_sd
-from das import artifacts, evaluation, features, generation, latents, models, training
+from das import artifacts, evaluation, features, generation, journey, latents, models, training
 from das.diffusion import predict_noise, to_model_space
 from das.errors import UserError
 from das.features import FeatureSettings
@@ -353,6 +353,57 @@ def test_images_are_generated_as_the_pipeline_does_whatever_the_batch(base, inpu
         output_type="np",
     ).images
     assert np.abs(together[1] / 255 - expected[0]).max() < 0.01
+
+
+def test_journeys_are_those_of_the_pipeline_with_guidance_and_captions(base, inputs, tmp_path):
+    """x0 of a step follows from the pipeline's latents before and after it, by DDIM's equation."""
+    model = trained(base, inputs, tmp_path / "state")
+    prompts = [{"prompt": "a red painting", "count": 1}, {"prompt": "a blue painting", "count": 1}]
+    settings = GenerationSettings(2, 2, 4, 7.5, prompts)
+    predicted = journey.predict_journeys(model, inputs, range(2), settings)
+    abar = model.schedule.alphas_cumprod
+    for i in range(2):
+        start = torch.randn(1, *inputs.shape, generator=torch.Generator().manual_seed(2000 + i))
+        latents = [start]
+        model._sampler(
+            CAPTIONS[i],
+            height=32,
+            width=32,
+            num_inference_steps=4,
+            guidance_scale=7.5,
+            generator=torch.Generator().manual_seed(2000 + i),
+            output_type="latent",
+            callback_on_step_end=lambda *step, latents=latents: latents.append(step[3]["latents"]) or {},
+        )
+        for step, t in enumerate([751, 501, 251, 1]):
+            before, now = (abar[t - 250] if t > 250 else abar[0]), abar[t]
+            ratio = ((1 - before) / (1 - now)).sqrt()
+            x0 = (latents[step + 1] - ratio * latents[step]) / (before.sqrt() - ratio * now.sqrt())
+            torch.testing.assert_close(predicted[i, step], x0[0], rtol=1e-2, atol=1e-2)
+
+
+def test_gradients_of_journeys_are_conditional_on_the_caption(base, inputs, tmp_path):
+    model = trained(base, inputs, tmp_path / "state")
+    chosen = FeatureSettings("loss", False, 2, "uniform", 1, 0, "none", 64, 0, parameters="to_v")
+    settings = GenerationSettings(4, 2, 2, 3.0, [{"prompt": "a red painting", "count": 4}])
+    gradients = journey.journey_gradients(model, chosen, settings, 3, torch.float32, "features.mine")
+    assert gradients.timesteps == [501, 1]
+    (found,) = journey.project_journeys(gradients, model, inputs, range(2), settings, tmp_path)
+    predicted = journey.predict_journeys(model, inputs, range(2), settings).double()
+    network, condition = model.network.double(), inputs.condition(range(2)).double()
+    covered = [p for n, p in network.named_parameters() if "lora_" in n and "to_v" in n]
+    for i in range(2):
+        total = 0
+        for step, t in enumerate([501, 1]):
+            eps = torch.from_numpy(
+                image_noise("gradients/gen", 0, t, 0, range(i, i + 1), inputs.shape)
+            ).double()
+            abar = model.schedule.alphas_cumprod[t].double()
+            noised = abar.sqrt() * predicted[i, step] + (1 - abar).sqrt() * eps
+            e = network(noised, torch.tensor([t]), condition[i : i + 1]).sample
+            parts = torch.autograd.grad((e - eps).square().mean(), covered)
+            total += torch.cat([part.flatten() for part in parts]) / 2
+        np.testing.assert_allclose(found[i], total, rtol=2e-3, atol=1e-3 * float(total.abs().max()))
 
 
 def test_a_base_model_stored_in_half_precision_is_read_in_full(base, tmp_path):

@@ -55,7 +55,7 @@ def test_the_key_depends_on_settings_and_code(tmp_path, monkeypatch):
     assert first != job_key({"a": 1, "b": 2}, "errors", "unet")
 
 
-JOBS = ("train", "generate", "errors", "gradients")
+JOBS = ("train", "generate", "errors", "gradients", "kernels", "journeys")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ MISTAKES = {
         "results/tiny/gradients/magic/train/shard-000.h5",
         "error: features: no 'magic', known are loss",
     ),
+    "unknown kernel": (
+        {},
+        "results/tiny/kernels/magic.h5",
+        "error: kernels: no 'magic', known are gauss_newton",
+    ),
     "expression that is not valid": (
         {"features": {"mine": {"output": "loss", "parameters": "("}}},
         "results/tiny/gradients/mine/train/shard-000.h5",

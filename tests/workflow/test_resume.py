@@ -26,6 +26,8 @@ JOBS = {
     "generation": ("generate_images", "results/tiny/images/gen.h5", 1),
     "errors": ("measure_errors", "results/tiny/errors/train/shard-001.h5", 1),
     "gradients": ("project_gradients", "results/tiny/gradients/mean/train/shard-000.h5", 1),
+    "journeys": ("project_journeys", "results/tiny/gradients/loss@journey/gen/shard-000.h5", 1),
+    "kernel": ("sketch_kernel", "results/tiny/kernels/gauss_newton/shard-000.h5", 1),
     "latents": ("encode_latents", "results/artbench2/latents/train.h5", 1),
     "training of adapters": (
         "train_model_lora",
@@ -62,7 +64,7 @@ def test_a_killed_job_continues_to_the_same_bits(request, tmp_path, job):
     killed = copied.run(target, KILL_AFTER_STATES=str(states), PYTHONPATH=str(ROOT / "tests/workflow/kill"))
     assert killed.returncode == -9, killed.stdout
     assert not path.exists()
-    left = [p for p in (copied.folder / ".resume").rglob("*") if p.suffix in (".npy", ".safetensors")]
+    left = [p for p in (copied.folder / ".resume").rglob("*") if p.suffix in (".npy", ".safetensors", ".h5")]
     assert left
 
     copied.make("--unlock")

@@ -15,12 +15,15 @@ _MODEL = {
     "lora": ("models/base", "models/lora", "models/stable_diffusion"),
 }
 _RUN = ("inputs", "clean", "diffusion", "noise", "precision")
+_GRADIENTS = ("features", "gradients", "gradients_loop", "outputs", "projection", *_RUN)
 _JOBS: dict[str, tuple[str, ...]] = {
     "train": ("train_jobs", "training", *_RUN),
     "encode": ("latents", *_RUN),
     "generate": ("generation", *_RUN),
     "errors": ("evaluation", *_RUN),
-    "gradients": ("features", "gradients", "gradients_loop", "outputs", "projection", *_RUN),
+    "gradients": _GRADIENTS,
+    "journeys": ("journey", "generation", *_GRADIENTS),
+    "kernels": ("gauss_newton", *_GRADIENTS),
 }
 # Modules that these import and that decide no result.
 NEUTRAL = ("artifacts", "cli", "errors", "images", "memory", "models", "paths", "resume")

@@ -124,6 +124,25 @@ class SplitGradients:
                 )
         return (total / self.settings.draws).cpu().numpy()
 
+    def batches(
+        self, block: range, clean: Tensor, condition: Tensor | None, draw: int, target: Tensor
+    ) -> Iterator[Tensor]:
+        """Projected gradients of the rows of some images for one noise draw, float32 [R, k], batch by batch.
+
+        Args:
+            target: of every row in place of its noise, see `das.gradients_loop.FeatureExtractor.batches`;
+                the others as for `features`.
+
+        Raises:
+            UserError: a gradient is not finite.
+        """
+        noise = self.noise(f"gradients/{self.split}", draw, block, clean)
+        with self._naming(block):
+            for _, projected in self._gradients.batches(
+                clean, self.timesteps, noise, self.rows, condition, target
+            ):
+                yield projected
+
     def noise(self, purpose: str, draw: int, block: range, clean: Tensor) -> Tensor:
         """Noise for every (image, timestep) pair of some images, see `das.diffusion.noise_rows`."""
         return noise_rows(purpose, self.settings.seed, self.timesteps, draw, block, tuple(clean.shape[-3:]))

@@ -1,4 +1,4 @@
-"""HDF5 shards of per-image results: features, read as if they were one array [n, k], and errors.
+"""HDF5 shards: features, read as if they were one array [n, k], and errors and kernels, which are joined.
 
 Features lie as float32 [n, k], or as [n, T, k] where timesteps were kept apart, of which one is read at a
 time.
@@ -6,7 +6,7 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,23 +188,64 @@ def join_errors(paths: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: shards are of different models or settings, or leave a gap.
     """
+    opened = _in_order(paths, "errors", lambda artifact: artifact.shape("error")[0])
+    first = opened[0][0]
+    with artifacts.read(first.path, "errors") as artifact:
+        width = artifact.shape("error")[1]
+        timesteps = artifact.read("timesteps", (width,), np.int64)
+    with artifacts.write(output, "errors", first.dataset, first.settings, first.weights) as file:
+        joined = file.create_dataset("error", (sum(count for _, count in opened), width), np.float32)
+        start = 0
+        for shard, count in opened:
+            with artifacts.read(shard.path, "errors") as artifact:
+                joined[start : start + count] = artifact.read("error", (count, width), np.float32)
+            start += count
+        file["timesteps"] = timesteps
+
+
+def join_kernel(paths: Sequence[Path], output: Path) -> None:
+    """The mean of what shards of a kernel sum up: `kernel` float64 [k, k], a few rows at a time.
+
+    Raises:
+        UserError: shards are of different models or settings, or leave a gap.
+    """
+    opened = _in_order(paths, "kernel-sum", lambda artifact: int(artifact.attributes["count"]))
+    first = opened[0][0]
+    rows = sum(int(shard.attributes["rows"]) for shard, _ in opened)
+    with artifacts.read(first.path, "kernel-sum") as artifact:
+        k = artifact.shape("sum")[0]
+    with artifacts.write(
+        output,
+        "kernel",
+        first.dataset,
+        first.settings,
+        first.weights,
+        precision=first.attributes["precision"],
+        rows=rows,
+    ) as file:
+        kernel = file.create_dataset("kernel", (k, k), np.float64)
+        for block in blocks(k, k):
+            total = np.zeros((len(block), k))
+            for shard, _ in opened:
+                with artifacts.read(shard.path, "kernel-sum") as artifact:
+                    total += artifact.read("sum", (k, k), np.float64, slice(block.start, block.stop))
+            kernel[block.start : block.stop] = total / rows
+
+
+def _in_order(
+    paths: Sequence[Path], kind: str, count: Callable[[artifacts.Artifact], int]
+) -> list[tuple[artifacts.Artifact, int]]:
+    """The shards of a result in the order of their images, and of how many images each is."""
     opened = []
     for path in paths:
-        with artifacts.read(path, "errors") as artifact:
-            opened.append((int(artifact.attributes["first"]), artifact.shape("error"), artifact))
-    opened.sort(key=lambda shard: shard[0])
-    first = opened[0][2]
-    total, width = 0, opened[0][1][1]
-    for start, shape, artifact in opened:
-        for name in AGREE:
-            artifacts.require_same(name, first, artifact)
-        if start != total:
-            raise UserError(f"{artifact.path}: starts at image {start}, expected {total}; a shard is missing")
-        total += shape[0]
-    with artifacts.write(output, "errors", first.dataset, first.settings, first.weights) as file:
-        joined = file.create_dataset("error", (total, width), np.float32)
-        for start, shape, shard in opened:
-            with artifacts.read(shard.path, "errors") as artifact:
-                joined[start : start + shape[0]] = artifact.read("error", shape, np.float32)
-                timesteps = artifact.read("timesteps", (width,), np.int64)
-        file["timesteps"] = timesteps
+        with artifacts.read(path, kind) as artifact:
+            opened.append((artifact, count(artifact)))
+    opened.sort(key=lambda shard: int(shard[0].attributes["first"]))
+    total = 0
+    for artifact, images in opened:
+        _require_same(opened[0][0], artifact)
+        first = artifact.attributes["first"]
+        if first != total:
+            raise UserError(f"{artifact.path}: starts at image {first}, expected {total}; a shard is missing")
+        total += images
+    return opened

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.utils.logging import disable_progress_bar
 from numpy.typing import NDArray
 from torch import nn
@@ -45,6 +45,11 @@ class Model(ABC):
     def schedule(self) -> Schedule:
         """The forward process."""
         return Schedule.of(self.scheduler)
+
+    @property
+    def ddim(self) -> DDIMScheduler:
+        """The scheduler with which images are sampled."""
+        return DDIMScheduler.from_config(self.scheduler.config)
 
     @classmethod
     @abstractmethod

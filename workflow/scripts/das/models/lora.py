@@ -144,6 +144,11 @@ class Lora(Model):
             output_type="np",
         ).images
 
+    @property
+    def ddim(self) -> DDIMScheduler:  # noqa: D102
+        # The pipeline samples with this offset whatever the configuration says.
+        return DDIMScheduler.from_config(self.scheduler.config, steps_offset=1)
+
     @cached_property
     def _sampler(self) -> Any:
         from diffusers import StableDiffusionPipeline  # here, since loading it takes seconds
@@ -156,7 +161,7 @@ class Lora(Model):
             text_encoder=encoders.text_encoder,
             tokenizer=encoders.tokenizer,
             unet=self.network,
-            scheduler=DDIMScheduler.from_config(self.scheduler.config),
+            scheduler=self.ddim,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

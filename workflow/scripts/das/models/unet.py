@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, UNet2DModel
 from numpy.typing import NDArray
 
 from das.errors import UserError
@@ -64,7 +64,7 @@ class UNet(Model):
         prompts: Sequence[str] | None,
         guidance: float | None,
     ) -> NDArray[np.float32]:
-        sampler = DDIMPipeline(self.network, DDIMScheduler.from_config(self.scheduler.config))
+        sampler = DDIMPipeline(self.network, self.ddim)
         sampler.set_progress_bar_config(disable=True)
         options = {"eta": 0.0, "num_inference_steps": steps, "output_type": "np"}
         return sampler(batch_size=len(generators), generator=list(generators), **options).images

@@ -1,0 +1,143 @@
+"""The Gauss-Newton kernel is the mean of J^T v v^T J for keyed v, whatever the batches, shards and kills."""
+
+import numpy as np
+import pytest
+import torch
+from test_gradients import Toy
+from test_training import SCHEDULE
+from torch import nn
+
+from das import artifacts, gauss_newton
+from das.diffusion import to_model_space
+from das.errors import UserError
+from das.features import FeatureSettings, SplitGradients
+from das.inputs import PixelInputs
+from das.noise import image_noise
+from das.outputs import PROBE
+from das.shards import join_kernel
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (37, 5, 4, 1), dtype=np.uint8)
+TIMESTEPS = [0, 500]
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return Toy(nn.Conv2d(1, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 1, 3, padding=1))
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return Toy(nn.Conv2d(1, 1, 3, padding=1))
+
+
+def settings(**changes):
+    standard = {"projection": "none", "dimension": 32, "projection_seed": 1, "seed": 4, "draws": 2}
+    more = {"timesteps": 2, "strategy": "uniform", "normalise": False, "output": PROBE}
+    return FeatureSettings(**(standard | more | changes))
+
+
+def run(folder, indices, chosen=None, rows=16, net=None, checkpoint_seconds=1e9):
+    (folder / "state").mkdir(parents=True, exist_ok=True)
+    gradients = SplitGradients(net or network(), SCHEDULE, chosen or settings(), split="train", rows=rows)
+    output, inputs = folder / f"{indices.start}.h5", PixelInputs(IMAGES)
+    gauss_newton.sketch_kernel(
+        gradients, inputs, indices, output, "toy", "w", torch.float32, folder / "state", checkpoint_seconds
+    )
+    return output
+
+
+def total(path):
+    with artifacts.read(path, "kernel-sum") as artifact:
+        return artifact.read("sum", (None, None), np.float64), int(artifact.attributes["rows"])
+
+
+def jacobians(net: nn.Module, indices: range, draws: int):
+    """J [pixels, p] and v [pixels] of every row, in float64 and with convolutions channels last."""
+    net = net.double()
+    for i in indices:
+        image = to_model_space(IMAGES[i : i + 1]).double()
+        for t in TIMESTEPS:
+            for draw in range(draws):
+                noise, v = (
+                    torch.from_numpy(image_noise(purpose, 4, t, draw, range(i, i + 1), (1, 5, 4))).double()
+                    for purpose in ("gradients/train", "probes/train")
+                )
+                abar = SCHEDULE.alphas_cumprod[t].double()
+                e = net(abar.sqrt() * image + (1 - abar).sqrt() * noise, torch.tensor([t])).sample.flatten()
+                rows = []
+                for pixel in e:
+                    parts = torch.autograd.grad(pixel, list(net.parameters()), retain_graph=True)
+                    flat = [(d.permute(0, 2, 3, 1) if d.dim() == 4 else d).flatten() for d in parts]
+                    rows.append(torch.cat(flat))
+                yield torch.stack(rows).numpy(), v.flatten().numpy()
+
+
+def test_the_sum_equals_a_dense_float64_evaluation(tmp_path):
+    found, rows = total(run(tmp_path, range(15, 18)))
+    expected = sum(np.outer(J.T @ v, J.T @ v) for J, v in jacobians(network(), range(15, 18), 2))
+    assert rows == 3 * 2 * 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_kernel_is_an_unbiased_estimate_of_the_gauss_newton_matrix(tmp_path):
+    """Given J, an entry of s s^T has the variance C_aa C_bb + C_ab^2 with C = J^T J, since v is normal."""
+    draws = 100
+    found, rows = total(run(tmp_path, range(2), settings(draws=draws), net=linear()))
+    exact = [J.T @ J for J, _ in jacobians(linear(), range(2), draws)]
+    assert rows == len(exact) == 2 * 2 * draws
+    variance = sum(np.outer(np.diag(C), np.diag(C)) + C**2 for C in exact)
+    deviation = (found - sum(exact)) / np.sqrt(variance)
+    assert np.abs(deviation).max() < 5
+    assert 0.3 < np.mean(deviation**2) < 2.5, "as far from the exact matrix as it should be"
+
+
+@pytest.mark.parametrize("projection", ["none", "count-sketch"])
+def test_the_kernel_does_not_depend_on_batches_or_shards(tmp_path, projection):
+    chosen = settings(projection=projection)
+    whole, rows = total(run(tmp_path / "whole", range(37), chosen))
+    parts = [
+        run(tmp_path / "parts", range(20), chosen, rows=3),
+        run(tmp_path / "parts", range(20, 37), chosen, rows=100),
+    ]
+    join_kernel(parts[::-1], tmp_path / "joined.h5")
+    with artifacts.read(tmp_path / "joined.h5", "kernel") as artifact:
+        joined = artifact.read("kernel", whole.shape, np.float64)
+        assert artifact.settings["projection"] == projection
+        assert artifact.attributes["rows"] == rows == 37 * 2 * 2
+    np.testing.assert_allclose(joined, whole / rows, rtol=1e-5, atol=1e-7 * np.abs(whole).max())
+    assert np.linalg.eigvalsh(joined).min() > -1e-12 * np.abs(joined).max()
+
+
+def test_another_shard_or_a_missing_one_is_refused(tmp_path):
+    parts = [run(tmp_path, range(16)), run(tmp_path, range(20, 37))]
+    with pytest.raises(UserError, match=r"20\.h5: starts at image 20, expected 16; a shard is missing"):
+        join_kernel(parts, tmp_path / "joined.h5")
+    other = run(tmp_path, range(16, 37), settings(seed=5))
+    with pytest.raises(UserError, match=r"16\.h5: settings is"):
+        join_kernel([parts[0], other], tmp_path / "joined.h5")
+
+
+def test_a_killed_sum_continues_to_the_same_bits(tmp_path, monkeypatch):
+    whole, _ = total(run(tmp_path / "whole", range(3, 37)))
+    add, seen = gauss_newton._add, []
+
+    def kill(total, gradients, inputs, block):
+        if block.start == 32 and 32 not in seen:
+            seen.append(32)
+            raise KeyboardInterrupt
+        seen.append(block.start)
+        add(total, gradients, inputs, block)
+
+    monkeypatch.setattr(gauss_newton, "_add", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", range(3, 37), checkpoint_seconds=0)
+    found, rows = total(run(tmp_path / "killed", range(3, 37), checkpoint_seconds=0))
+    assert seen == [3, 16, 32, 32]
+    assert rows == 34 * 2 * 2
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_a_kernel_larger_than_memory_is_refused(tmp_path):
+    chosen = settings(projection="count-sketch", dimension=2**20)
+    with pytest.raises(UserError, match=r"a kernel with k = 1048576 needs 8\d\d\d\.\d GB"):
+        run(tmp_path, range(2), chosen, rows=1)

@@ -1,0 +1,101 @@
+"""A Gauss-Newton kernel: the second moment of gradients of random projections of the prediction.
+
+With J the Jacobian of the noise prediction eps_theta(x_t, t) in the parameters, P the projection and v
+standard normal, s = P J^T v is the projected gradient of <v, eps_theta(x_t, t)>, and
+
+    H = E_{i,t,v} [s s^T] = P E_{i,t} [J^T J] P^T,
+
+because E [v v^T] = 1: an unbiased estimate of the Gauss-Newton matrix of the denoising loss from one more
+pass over the training images, with one v per image, timestep and noise draw. x_t has the noise of the
+features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from das import artifacts
+from das.cli import progress
+from das.features import IMAGES_PER_BLOCK, SplitGradients
+from das.inputs import Inputs
+from das.memory import require_memory
+from das.resume import image_blocks
+
+
+def sketch_kernel(
+    gradients: SplitGradients,
+    inputs: Inputs,
+    indices: range,
+    output: Path,
+    dataset: str,
+    weights: str,
+    precision: torch.dtype,
+    state: Path,
+    checkpoint_seconds: float,
+) -> None:
+    """Write the sum of s s^T over some training images, of which there is never more than one in memory.
+
+    The artifact "kernel-sum" holds `sum` float64 [k, k], with the attributes `rows`, the number of s, and
+    `first` and `count` of the images. Unfinished work is such a file, too, of fewer images.
+
+    Args:
+        gradients: of the output function `das.outputs.PROBE`, not normalised.
+        inputs: the whole split.
+        indices: which consecutive images of it.
+        weights: sha256 of the model.
+        state: folder for unfinished work.
+        checkpoint_seconds: between two saved states.
+
+    Raises:
+        UserError: a gradient is not finite, or the kernel does not fit into memory.
+    """
+    k, settings = gradients.dimension, gradients.settings
+    require_memory(
+        8 * k * (k + 2 * gradients.rows), f"a kernel with k = {k}", "lower dimension of features and kernel"
+    )
+
+    def save(path: Path, total: Tensor, stop: int) -> None:
+        count = stop - indices.start
+        with artifacts.write(
+            path,
+            "kernel-sum",
+            dataset,
+            dataclasses.asdict(settings),
+            weights,
+            precision=str(precision),
+            rows=count * len(gradients.timesteps) * settings.draws,
+            first=indices.start,
+            count=count,
+        ) as file:
+            file["sum"] = total.cpu().numpy()
+
+    unfinished = state / "sum.h5"
+    start, total = indices.start, torch.zeros(k, k, dtype=torch.float64)
+    if unfinished.exists():
+        with artifacts.read(unfinished, "kernel-sum") as artifact:
+            start += int(artifact.attributes["count"])
+            total = torch.from_numpy(artifact.read("sum", (k, k), np.float64))
+    total = total.to(gradients.device)
+    saved_at = time.monotonic()
+    for block in progress(image_blocks(start, indices.stop, IMAGES_PER_BLOCK), "kernel"):
+        _add(total, gradients, inputs, block)
+        if block.stop < indices.stop and time.monotonic() - saved_at >= checkpoint_seconds:
+            save(unfinished, total, block.stop)
+            saved_at = time.monotonic()
+    save(output, total, indices.stop)
+
+
+def _add(total: Tensor, gradients: SplitGradients, inputs: Inputs, block: range) -> None:
+    """Add s s^T of all rows of a block of images, batch by batch: float64 [k, k]."""
+    clean, condition = inputs.clean(block).to(gradients.device), inputs.condition(block)
+    for draw in range(gradients.settings.draws):
+        probes = gradients.noise(f"probes/{gradients.split}", draw, block, clean)
+        for batch in gradients.batches(block, clean, condition, draw, probes):
+            s = batch.double()
+            total.addmm_(s.T, s)

@@ -1,0 +1,15 @@
+"""Put the shards of a kernel together."""
+
+from pathlib import Path
+
+from das import cli, shards
+
+
+def run(arguments):
+    shards.join_kernel(arguments.shards, arguments.output)
+
+
+options = cli.parser(__doc__)
+options.add_argument("--shards", type=Path, nargs="+", required=True)
+options.add_argument("--output", type=Path, required=True)
+cli.main(run, options)
