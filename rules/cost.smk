@@ -30,7 +30,7 @@ rule estimate_cost:
         "../envs/das.yaml"
     params:
         settings=lambda wildcards: json.dumps(dataset(wildcards)),
-        config=as_json({name: config[name] for name in ("features", "methods", "evaluation")}),
+        config=as_json({name: config[name] for name in ("features", "kernels", "clip", "methods", "evaluation")}),
         gpu_tflops=as_json(config["execution"]["gpu_tflops"]),
     message:
         "{wildcards.dataset}: estimating hours, memory and disk"

@@ -122,7 +122,8 @@ def test_parameters_are_the_published_ones(datasets, name, trained, tensors):
 
 def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
     jobs = by_rule("cifar2", datasets["cifar2"], config).jobs
-    methods = len(config["methods"])
+    # All but those that need CLIP, further models or an ensemble; journey_trak has no validation queries.
+    methods = len(config["methods"]) - 2 - 2 - 3
     expected = {
         "fetch_file": 1,
         "prepare_images": 1,
@@ -131,15 +132,48 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "generate_images": 1,
         "measure_errors": 5,
         "join_errors": 1,
-        "project_gradients": 3 * (5 + 1 + 1),  # features loss, squared and mean
+        # Five kinds of features, and the loss at three checkpoints.
+        "project_gradients": (5 + 3) * (5 + 1 + 1),
+        "project_journeys": 1,
+        "sketch_kernel": 5,
+        "join_kernel": 1,
         "train_subset_models": 64 * 3,
         "evaluate_subset_models": 64 * 3,
-        "predict_losses": 2 * methods,
+        "predict_losses": 2 * methods - 1,
         "measure_lds": methods,
         "summarise_lds": 1,
     }
     assert jobs.drop("total").to_dict() == expected
     assert jobs["total"] == sum(expected.values())
+
+
+def test_methods_add_the_models_that_they_need(datasets, config):
+    """An ensemble of three, a second pool of ten models, CLIP from the hub; nothing of it by default."""
+    digits = datasets["digits"]
+    more = digits | {"ensemble": {"seeds": [1, 2]}, "retrain": digits["retrain"] | {"subsets": 10}}
+    base = by_rule("d", digits, config)
+    found = by_rule("d", more, config | {"clip": {"model": "openai/clip-vit-base-patch32"}})
+    jobs = found.jobs
+    assert (jobs["train_ensemble"], jobs["measure_errors"], jobs["join_errors"]) == (2, 3, 3)
+    assert (jobs["draw_retrain_subsets"], jobs["train_retrain_models"], jobs["embed_images"]) == (1, 3, 3)
+    assert (jobs["fetch_clip_model"], jobs["sketch_kernel"], jobs["join_kernel"]) == (1, 3, 3)
+    # das, dtrak and das_gn of two more models, for three splits.
+    assert jobs["project_gradients"] == base.jobs["project_gradients"] + 2 * 3 * 3
+    hours = found.gpu_hours
+    assert hours["train_ensemble"] == pytest.approx(2 * hours["train_model"])
+    assert hours["train_retrain_models"] == pytest.approx(hours["train_subset_models"] * 10 / 32)
+    assert hours["evaluate_retrain_models"] == pytest.approx(hours["evaluate_subset_models"] * 10 / 32)
+    assert found.disk_gb["train_ensemble"] == pytest.approx(2 * 4 * 176_849 / 1e9)
+    assert found.disk_gb["train_model"] == pytest.approx(4 * 4 * 176_849 / 1e9)  # with three checkpoints
+
+
+def test_a_kernel_costs_a_gradient_pass_and_its_products(datasets, config):
+    """H takes k² multiply-adds per image and timestep, and k x k numbers per shard and in all."""
+    found = by_rule("digits", datasets["digits"], config)
+    per_row = found.gflop_per_row["project_gradients"] + 2 * 4096**2 / 1e9
+    assert found.gflop_per_row["sketch_kernel"] == pytest.approx(per_row)
+    assert found.rows["sketch_kernel"] == 1000 * 25
+    assert found.disk_gb["sketch_kernel"] == found.disk_gb["join_kernel"] == pytest.approx(8 * 4096**2 / 1e9)
 
 
 def test_only_what_methods_need_is_planned(datasets, config):
@@ -184,7 +218,8 @@ def test_hours_are_work_by_speed(datasets, config):
 
 def test_disk_is_the_size_of_what_is_left(datasets, config):
     disk = by_rule("digits", datasets["digits"], config).disk_gb * 1e9
-    assert disk["project_gradients"] == pytest.approx(3 * 1400 * 4096 * 4)
+    # Four means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
+    assert disk["project_gradients"] == pytest.approx((4 + 3 + 25) * 1400 * 4096 * 4)
     assert disk["train_subset_models"] == pytest.approx(32 * 4 * 176_849)
     assert disk["prepare_images"] == pytest.approx(1200 * 64)
     assert disk["total"] == pytest.approx(disk.drop("total").sum())

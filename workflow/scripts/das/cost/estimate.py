@@ -7,13 +7,16 @@ measured (`OVERHEADS`); the speed is an assumption of the user, execution.gpu_tf
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from das import features, generation, latents
+from das.attribution import SPLITS as QUERIES
+from das.attribution import attributions
 from das.cost.architecture import (
     build_architecture,
     forward_bytes,
@@ -21,7 +24,6 @@ from das.cost.architecture import (
     training_bytes,
 )
 from das.gradients import CPU_BYTES, GPU_BYTES
-from das.methods import METHODS
 from das.noise import BLOCK
 from das.paths import base_model_folder
 from das.projection import projection_dimension
@@ -42,6 +44,8 @@ SPLITS = ("train", "val", "gen")
 SCORING_BLOCKS = 4
 # Matrices of the kernel's size that solving it takes; `das.kernel.build_kernel` refuses to start without.
 KERNEL_MATRICES = 4
+# Of CLIP's ViT-B/32, which the benchmark uses: weights of its image encoder, and numbers of an embedding.
+CLIP_BYTES, CLIP_DIMENSION = 4 * 88e6, 512
 
 COLUMNS = [
     "dataset",
@@ -92,7 +96,7 @@ class Estimator:
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: `features`, `methods` and `evaluation` of config/config.yaml.
+        config: `features`, `kernels`, `clip`, `methods` and `evaluation` of config/config.yaml.
         tflops: sustained TFLOP/s by precision.
     """
 
@@ -106,11 +110,9 @@ class Estimator:
         self._counts = {"train": split["train"], "val": split["val"], "gen": settings["generate"]["count"]}
         self._queries = self._counts["val"] + self._counts["gen"]
         self.models = lds["subsets"] * len(lds["train_seeds"])
-        self._methods = {name: METHODS[method["score"]] for name, method in config["methods"].items()}
-        self._features = {m["features"] for m in config["methods"].values() if "features" in m}
-        self._k = projection_dimension(
-            settings["gradients"]["projection"], settings["gradients"]["dimension"], self._network.tensors
-        )
+        everything = attributions(config).values()
+        self._methods = [method for method in everything if method.missing(config, settings) is None]
+        self._splits = sum(len(method.splits) for method in self._methods)
 
     def rules(self) -> list[RuleCost]:
         """All rules that make results/{dataset}/lds.csv, in the order of the workflow."""
@@ -121,12 +123,17 @@ class Estimator:
             RuleCost("draw_subsets", 1, disk=self._settings["lds"]["subsets"] * self._counts["train"]),
             self._encode_latents(),
             self._train_model(),
+            self._train_ensemble(),
             self._generate_images(),
+            *self._embed_images(),
             self._measure_errors(),
             self._join_errors(),
             self._project_gradients(),
-            self._train_subset_models(),
-            self._evaluate_subset_models(),
+            self._project_journeys(),
+            *self._kernels(),
+            self._train_models("train_subset_models", "lds"),
+            self._evaluate_models("evaluate_subset_models", "lds"),
+            *self._retrain(),
             self._predict_losses(),
             RuleCost("measure_lds", len(self._methods), memory=PROCESS_BYTES + 2 * self._prediction_bytes()),
             RuleCost("summarise_lds", 1),
@@ -187,15 +194,26 @@ class Estimator:
     # The model, what it generates and where it errs.
 
     def _train_model(self) -> RuleCost:
-        return self._training("train_model", 1, 1, 1, self._counts["train"])
+        checkpoints = len(self._settings["train"]["checkpoints"])
+        return self._training("train_model", 1, 1, 1, self._counts["train"], saved=1 + checkpoints)
 
-    def _train_subset_models(self) -> RuleCost:
+    def _train_ensemble(self) -> RuleCost:
+        members = len(
+            {v for method in self._methods for v in method.variants(self._settings) if "@seed" in v}
+        )
+        return self._training("train_ensemble", members, members, 1, self._counts["train"], saved=members)
+
+    def _train_models(self, rule: str, pool: str) -> RuleCost:
+        """A rule that trains a pool of models on subsets."""
         members = int(self._settings["lds"]["fraction"] * self._counts["train"])
+        models = self._models(pool)
         return self._training(
-            "train_subset_models", self._model_jobs(), self.models, self._models_of_longest_job(), members
+            rule, self._model_jobs(pool), models, self._models_of_longest_job(pool), members, saved=models
         )
 
-    def _training(self, rule: str, jobs: int, models: int, longest: int, images: int) -> RuleCost:
+    def _training(
+        self, rule: str, jobs: int, models: int, longest: int, images: int, *, saved: int
+    ) -> RuleCost:
         """A rule that trains `models` on that many images each, `longest` of them in the longest job."""
         train = self._settings["train"]
         share = math.ceil(min(train["batch_size"], images) / train["processes"])
@@ -209,7 +227,7 @@ class Estimator:
             training_bytes(self._network, share),
             # Saving unfinished work copies weights and moments.
             data=self._input_bytes("train") + 12 * self._network.trained,
-            disk=models * 4 * self._network.trained,
+            disk=saved * 4 * self._network.trained,
         )
 
     def _generate_images(self) -> RuleCost:
@@ -228,11 +246,11 @@ class Estimator:
         return self._on_device("generate_images", 1, rows, rows, flops, "fp32", memory, data=size, disk=size)
 
     def _measure_errors(self) -> RuleCost:
-        errors = self._settings["errors"]
+        errors, models = self._settings["errors"], self._models_with_errors()
         return self._denoising(
             "measure_errors",
-            self._shards("train") if self._needs_errors() else 0,
-            self._counts["train"] * errors["timesteps"] * errors["draws"],
+            models * self._shards("train"),
+            models * self._counts["train"] * errors["timesteps"] * errors["draws"],
             self._longest_shard("train") * errors["timesteps"] * errors["draws"],
             errors["precision"]["cuda"],
             data=self._input_bytes("train"),
@@ -240,27 +258,47 @@ class Estimator:
         )
 
     def _join_errors(self) -> RuleCost:
-        size = self._error_bytes()
-        return RuleCost("join_errors", int(self._needs_errors()), memory=PROCESS_BYTES + 2 * size, disk=size)
+        models, size = self._models_with_errors(), self._error_bytes()
+        memory = PROCESS_BYTES + (2 * size / models if models else 0)
+        return RuleCost("join_errors", models, memory=memory, disk=size)
 
-    def _needs_errors(self) -> bool:
-        return any("errors" in method.inputs for method in self._methods.values())
+    def _models_with_errors(self) -> int:
+        """Number of models whose errors some method needs."""
+        needed = [method for method in self._methods if "errors" in method.inputs]
+        return len({variant for method in needed for variant in method.variants(self._settings)})
 
     def _error_bytes(self) -> int:
-        return 4 * self._counts["train"] * self._settings["errors"]["timesteps"]
+        """Of all models."""
+        timesteps = self._settings["errors"]["timesteps"]
+        return 4 * self._models_with_errors() * self._counts["train"] * timesteps
 
-    def _evaluate_subset_models(self) -> RuleCost:
-        lds, jobs = self._settings["lds"], self._model_jobs()
+    def _evaluate_models(self, rule: str, pool: str) -> RuleCost:
+        lds, models = self._settings["lds"], self._models(pool)
         rows = self._queries * lds["timesteps"] * lds["draws"]
         return self._denoising(
-            "evaluate_subset_models",
-            jobs,
-            self.models * rows,
-            self._models_of_longest_job() * rows,
+            rule,
+            self._model_jobs(pool),
+            models * rows,
+            self._models_of_longest_job(pool) * rows,
             lds["precision"]["cuda"],
             data=self._input_bytes("val", "gen"),
-            disk=4 * self.models * self._queries * lds["draws"],
+            disk=4 * models * self._queries * lds["draws"],
         )
+
+    def _retrain(self) -> list[RuleCost]:
+        """The second pool of models, from which methods learn."""
+        if not self._uses("retraining"):
+            return []
+        subsets = self._settings["retrain"]["subsets"]
+        return [
+            RuleCost("draw_retrain_subsets", 1, disk=subsets * self._counts["train"]),
+            self._train_models("train_retrain_models", "retrain"),
+            self._evaluate_models("evaluate_retrain_models", "retrain"),
+        ]
+
+    def _uses(self, *inputs: str) -> bool:
+        """Whether some method has one of the inputs."""
+        return any(set(inputs) & method.inputs for method in self._methods)
 
     def _denoising(
         self, rule: str, jobs: int, rows: int, longest: int, precision: str, *, data: int, disk: int
@@ -270,37 +308,103 @@ class Estimator:
         flops, memory = self._network.forward(batch).flops / batch, forward_bytes(self._network, batch)
         return self._on_device(rule, jobs, rows, longest, flops, precision, memory, data=data, disk=disk)
 
-    def _model_jobs(self) -> int:
-        return math.ceil(self.models / self._settings["jobs"]["models_per_job"])
+    def _models(self, pool: str) -> int:
+        return int(self._settings[pool]["subsets"] * len(self._settings[pool]["train_seeds"]))
 
-    def _models_of_longest_job(self) -> int:
-        return min(self.models, int(self._settings["jobs"]["models_per_job"]))
+    def _model_jobs(self, pool: str) -> int:
+        return math.ceil(self._models(pool) / self._settings["jobs"]["models_per_job"])
+
+    def _models_of_longest_job(self, pool: str) -> int:
+        return min(self._models(pool), int(self._settings["jobs"]["models_per_job"]))
 
     # Features and scores.
 
     def _project_gradients(self) -> RuleCost:
-        gradients, kinds = self._settings["gradients"], len(self._features)
-        per_image = gradients["timesteps"] * gradients["draws"]
-        batch = min(
-            self._settings["jobs"]["rows_per_batch"], features.IMAGES_PER_BLOCK * gradients["timesteps"]
-        )
-        flops = self._network.gradients(batch).flops / batch * OVERHEADS["gradients"]
-        if gradients["projection"] == "dense":
-            flops += 2 * self._network.trained * self._k
-        on_gpu = self._settings["jobs"]["gpus"] > 0
+        passes = {
+            (method.features, variant, split)
+            for method in self._methods
+            if method.features is not None
+            for variant in method.variants(self._settings)
+            for split in ("train", *(() if method.queries else method.splits))
+        }
+        found = [(self._gradients("features", features), split) for features, _, split in passes]
+        return self._gradient_passes("project_gradients", found)
+
+    def _project_journeys(self) -> RuleCost:
+        along = {m.features for m in self._methods if m.features is not None and m.queries == "journey"}
+        steps = self._settings["generate"]["steps"]
+        found = [(self._gradients("features", name) | {"timesteps": steps}, "gen") for name in along]
+        return self._gradient_passes("project_journeys", found)
+
+    def _kernels(self) -> list[RuleCost]:
+        """Kernels that are not the features' own, in shards and joined."""
+        made = {
+            (method.kernel, variant)
+            for method in self._methods
+            if method.kernel is not None
+            for variant in method.variants(self._settings)
+        }
+        found = [(self._gradients("kernels", kernel), "train") for kernel, _ in made]
+        sketched = self._gradient_passes("sketch_kernel", found, kernels=True)
+        size = sum(8 * self._dimension(gradients) ** 2 for gradients, _ in found)
+        joined = RuleCost("join_kernel", len(made), memory=PROCESS_BYTES + 2 * size, disk=size)
+        return [sketched, joined]
+
+    def _gradients(self, section: str, name: str) -> dict[str, Any]:
+        """Settings of gradients, with what an entry of the configuration changes."""
+        return {"by_timestep": False, **self._settings["gradients"], **self._config[section][name]}
+
+    def _dimension(self, gradients: Mapping[str, Any]) -> int:
+        """k of features or of a kernel."""
+        pattern = gradients.get("parameters", "")
+        covered = {name: shape for name, shape in self._network.tensors.items() if re.search(pattern, name)}
+        return projection_dimension(gradients["projection"], gradients["dimension"], covered)
+
+    def _gradient_passes(
+        self, rule: str, passes: list[tuple[dict[str, Any], str]], *, kernels: bool = False
+    ) -> RuleCost:
+        """A rule that passes over splits with gradients of some settings; all parameters count as covered."""
+        cpu_or_gpu = GPU_BYTES if self._settings["jobs"]["gpus"] > 0 else CPU_BYTES
+        jobs, rows, longest, disk, memory, work = 0, 0, 0, 0, 0.0, 0.0
+        for gradients, split in passes:
+            k, per_image = self._dimension(gradients), gradients["timesteps"] * gradients["draws"]
+            batch = min(
+                self._settings["jobs"]["rows_per_batch"], features.IMAGES_PER_BLOCK * gradients["timesteps"]
+            )
+            flops = self._network.gradients(batch).flops / batch * OVERHEADS["gradients"]
+            if gradients["projection"] == "dense":
+                flops += 2 * self._network.trained * k
+            needed = gradient_bytes(self._network, batch, k, gradients["projection"], cpu_or_gpu)
+            if kernels:
+                flops, needed = flops + 2 * k**2, needed + 8 * k * (k + 2 * batch)
+                disk += self._shards(split) * 8 * k**2
+            else:
+                kept = gradients["timesteps"] if gradients["by_timestep"] else 1
+                disk += 4 * self._counts[split] * kept * k
+            here = self._counts[split] * per_image
+            jobs, rows, work = jobs + self._shards(split), rows + here, work + here * flops
+            longest = max(longest, self._longest_shard(split) * per_image)
+            memory = max(memory, needed)
         return self._on_device(
-            "project_gradients",
-            kinds * sum(self._shards(split) for split in SPLITS),
-            kinds * sum(self._counts.values()) * per_image,
-            max(self._longest_shard(split) for split in SPLITS) * per_image,
-            flops,
-            gradients["precision"]["cuda"],
-            gradient_bytes(
-                self._network, batch, self._k, gradients["projection"], GPU_BYTES if on_gpu else CPU_BYTES
-            ),
+            rule,
+            jobs,
+            rows,
+            longest,
+            work / rows if rows else 0.0,
+            self._settings["gradients"]["precision"]["cuda"],
+            memory,
             data=self._input_bytes("train"),
-            disk=4 * kinds * sum(self._counts.values()) * self._k,
+            disk=disk,
         )
+
+    def _embed_images(self) -> list[RuleCost]:
+        """CLIP's embeddings; its model is small beside the others, and its hours are not counted."""
+        model = self._config["clip"]["model"]
+        if not self._uses("embeddings"):
+            return []
+        size = 4 * CLIP_DIMENSION * sum(self._counts.values())
+        fetched = RuleCost("fetch_clip_model", int(base_model_folder(model) != model), disk=CLIP_BYTES)
+        return [fetched, RuleCost("embed_images", len(SPLITS), memory=PROCESS_BYTES + CLIP_BYTES, disk=size)]
 
     def _shards(self, split: str) -> int:
         return math.ceil(self._counts[split] / self._settings["jobs"]["images_per_shard"])
@@ -310,21 +414,24 @@ class Estimator:
 
     def _predict_losses(self) -> RuleCost:
         n, queries = self._counts["train"], max(self._counts["val"], self._counts["gen"])
-        size, held = min(n, self._k), 0
-        for method in self._methods.values():
-            if "features" in method.inputs:
+        held = 0
+        for method in self._methods:
+            if method.features is not None:
+                k = method.dimension or self._dimension(self._gradients("features", method.features))
+                size = k if method.kernel else min(n, k)
                 held = max(held, 8 * (KERNEL_MATRICES * size**2 + queries * size))
             if "images" in method.inputs:
                 shape = self._latent.shape if self._latent else self.architecture.image
                 held = max(held, 4 * queries * math.prod(shape))
         memory = PROCESS_BYTES + held + SCORING_BLOCKS * BLOCK_BYTES + self._prediction_bytes()
-        disk = sum(self._prediction_bytes(method.damped) for method in self._methods.values())
-        return RuleCost("predict_losses", 2 * len(self._methods), memory=memory, disk=disk)
+        disk = sum(self._prediction_bytes(method.rule.damped, method.splits) for method in self._methods)
+        return RuleCost("predict_losses", self._splits, memory=memory, disk=disk)
 
-    def _prediction_bytes(self, damped: bool = True) -> int:
-        """Of one method for both splits."""
+    def _prediction_bytes(self, damped: bool = True, splits: Sequence[str] = QUERIES) -> int:
+        """Of one method for some splits."""
         dampings = len(self._config["evaluation"]["dampings"]) if damped else 1
-        return 8 * dampings * self._settings["lds"]["subsets"] * self._queries
+        queries = sum(self._counts[split] for split in splits)
+        return int(8 * dampings * self._settings["lds"]["subsets"] * queries)
 
     def _on_device(
         self,
@@ -361,7 +468,7 @@ def estimate_costs(
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: `features`, `methods` and `evaluation` of config/config.yaml.
+        config: `features`, `kernels`, `clip`, `methods` and `evaluation` of config/config.yaml.
         tflops: sustained TFLOP/s of the GPU for "fp32", "fp16" and "bf16".
 
     Returns:
