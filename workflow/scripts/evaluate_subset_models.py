@@ -39,6 +39,7 @@ def run(arguments):
                 weights,
                 subset=subset,
                 seed=seed,
+                training_seconds=models.training_seconds(arguments.models / name),
             ) as file:
                 for split, images in queries.items():
                     file[split] = losses(model, images, split, settings, arguments.rows, state / name)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from das import artifacts, cli, features, inputs, models, resume
+from das.paths import is_member
 from das.precision import prepare_network
 
 
@@ -36,7 +37,16 @@ def run(arguments):
             section=f"features.{arguments.features}",
         )
         blocks = features.project(gradients, images, indices, state)
-        features.write(arguments.output, arguments.dataset, weights, dtype, gradients, indices, blocks)
+        features.write(
+            arguments.output,
+            arguments.dataset,
+            weights,
+            dtype,
+            gradients,
+            indices,
+            blocks,
+            training_seconds=models.training_seconds(arguments.model) if is_member(arguments.model) else 0.0,
+        )
 
 
 options = cli.shard_options(cli.parser(__doc__))

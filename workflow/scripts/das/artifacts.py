@@ -8,8 +8,9 @@ Every artifact carries the root attributes
     settings      JSON of the exact settings that made the content
     das_version, torch_version
     weights       sha256 of the model weights that the content came from ("" where there is none)
-    seconds       wall-clock time that it took: since the process started, or wrote the artifact before this
-                  one; of a job that was killed and resumed, the last run's alone
+    seconds       wall-clock time that it took, with that of what it was put together from: since the process
+                  started, or wrote the artifact before this one. Of a job that was killed and resumed, most
+                  count the last run alone
 
 and whatever a kind adds. Values of `settings` come back decoded.
 """
@@ -67,9 +68,21 @@ def seconds_since_last(restart: bool = False) -> float:
 
 @contextmanager
 def write(
-    path: Path, kind: str, dataset: str, settings: dict[str, Any], weights: str = "", **attributes: Any
+    path: Path,
+    kind: str,
+    dataset: str,
+    settings: dict[str, Any],
+    weights: str = "",
+    *,
+    earlier_seconds: float = 0.0,
+    **attributes: Any,
 ) -> Iterator[h5py.File]:
-    """Open a new artifact for writing; it appears under `path` only when the block ends well."""
+    """Open a new artifact for writing; it appears under `path` only when the block ends well.
+
+    Args:
+        earlier_seconds: what its parts took before this process, or this part of its work, began.
+        attributes: what the kind adds.
+    """
     with replacing(path) as beside:
         try:
             with h5py.File(beside, "w") as file:
@@ -83,7 +96,7 @@ def write(
                 for name, value in attributes.items():
                     file.attrs[name] = value
                 yield file
-                file.attrs["seconds"] = seconds_since_last(restart=True)
+                file.attrs["seconds"] = earlier_seconds + seconds_since_last(restart=True)
         except OSError as error:
             # h5py reports a full disk as a plain OSError with or without errno.
             raise UserError(f"{path}: cannot be written: {_first_line(error)}") from error

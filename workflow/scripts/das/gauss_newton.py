@@ -60,7 +60,10 @@ def sketch_kernel(
         8 * k * (k + 2 * gradients.rows), f"a kernel with k = {k}", "lower dimension of features and kernel"
     )
 
+    seconds = 0.0
+
     def save(path: Path, total: Tensor, stop: int) -> None:
+        nonlocal seconds
         count = stop - indices.start
         with artifacts.write(
             path,
@@ -72,14 +75,18 @@ def sketch_kernel(
             rows=count * len(gradients.timesteps) * settings.draws,
             first=indices.start,
             count=count,
+            earlier_seconds=seconds,
         ) as file:
             file["sum"] = total.cpu().numpy()
+        with artifacts.read(path, "kernel-sum") as artifact:
+            seconds = float(artifact.attributes["seconds"])
 
     unfinished = state / "sum.h5"
     start, total = indices.start, torch.zeros(k, k, dtype=torch.float64)
     if unfinished.exists():
         with artifacts.read(unfinished, "kernel-sum") as artifact:
             start += int(artifact.attributes["count"])
+            seconds = float(artifact.attributes["seconds"])
             total = torch.from_numpy(artifact.read("sum", (k, k), np.float64))
     total = total.to(gradients.device)
     saved_at = time.monotonic()

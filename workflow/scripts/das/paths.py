@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
+from pathlib import Path
 
 from das.errors import UserError
 
@@ -57,6 +58,11 @@ def variant_folder(variant: str) -> str:
     """
     kind, _, number = variant.removeprefix("@").partition("-")
     return f"model/{kind}s/{number}" if number else "model"
+
+
+def is_member(folder: Path) -> bool:
+    """Whether a model's folder is that of a member of an ensemble, besides the model itself."""
+    return folder.parent.name == "seeds"
 
 
 def base_model_folder(base: str) -> str:

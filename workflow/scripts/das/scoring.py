@@ -135,10 +135,11 @@ def score_images(
 
 
 def _cost(files: Sequence[Path]) -> tuple[float, int]:
-    """Seconds that files took to compute, models that were trained for them included, and their bytes."""
-    seconds, size = 0.0, 0
+    """Seconds that files took to compute, and their bytes; models trained for their sake count once each."""
+    seconds, size, training = 0.0, 0, dict[str, float]()
     for path in files:
         with artifacts.read(path, *COMPUTED) as artifact:
-            seconds += artifact.attributes["seconds"] + artifact.attributes.get("training_seconds", 0)
+            seconds += artifact.attributes["seconds"]
+            training[artifact.weights] = artifact.attributes.get("training_seconds", 0.0)
         size += path.stat().st_size
-    return seconds, size
+    return seconds + sum(training.values()), size

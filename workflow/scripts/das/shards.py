@@ -193,7 +193,10 @@ def join_errors(paths: Sequence[Path], output: Path) -> None:
     with artifacts.read(first.path, "errors") as artifact:
         width = artifact.shape("error")[1]
         timesteps = artifact.read("timesteps", (width,), np.int64)
-    with artifacts.write(output, "errors", first.dataset, first.settings, first.weights) as file:
+    seconds = sum(float(shard.attributes["seconds"]) for shard, _ in opened)
+    with artifacts.write(
+        output, "errors", first.dataset, first.settings, first.weights, earlier_seconds=seconds
+    ) as file:
         joined = file.create_dataset("error", (sum(count for _, count in opened), width), np.float32)
         start = 0
         for shard, count in opened:
@@ -212,6 +215,7 @@ def join_kernel(paths: Sequence[Path], output: Path) -> None:
     opened = _in_order(paths, "kernel-sum", lambda artifact: int(artifact.attributes["count"]))
     first = opened[0][0]
     rows = sum(int(shard.attributes["rows"]) for shard, _ in opened)
+    seconds = sum(float(shard.attributes["seconds"]) for shard, _ in opened)
     with artifacts.read(first.path, "kernel-sum") as artifact:
         k = artifact.shape("sum")[0]
     with artifacts.write(
@@ -222,6 +226,7 @@ def join_kernel(paths: Sequence[Path], output: Path) -> None:
         first.weights,
         precision=first.attributes["precision"],
         rows=rows,
+        earlier_seconds=seconds,
     ) as file:
         kernel = file.create_dataset("kernel", (k, k), np.float64)
         for block in blocks(k, k):

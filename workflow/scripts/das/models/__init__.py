@@ -7,6 +7,7 @@ its files in `das.paths.MODEL_FILES`. Nothing else needs to know it.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +20,15 @@ from das.errors import UserError
 from das.models.base import Model
 from das.paths import IDENTITY_FILES, MODEL_FILES
 
-__all__ = ["Model", "family", "family_of", "files_sha256", "load", "weights_sha256"]
+__all__ = [
+    "Model",
+    "family",
+    "family_of",
+    "files_sha256",
+    "load",
+    "training_seconds",
+    "weights_sha256",
+]
 
 # Family, which is also the name of its module here, and the class in that module.
 FAMILIES = {"unet": "UNet", "lora": "Lora"}
@@ -45,6 +54,15 @@ def load(folder: Path, device: torch.device) -> Model:
 def weights_sha256(folder: Path) -> str:
     """Identity of a saved model: sha256 over its weights and configuration, and its base model's hash."""
     return files_sha256(folder, IDENTITY_FILES[family_of(folder)])
+
+
+def training_seconds(folder: Path) -> float:
+    """Wall-clock seconds that the training of a saved model took; 0 where it does not say."""
+    try:
+        found: float = json.loads((folder / "provenance.json").read_text()).get("seconds", 0.0)
+    except FileNotFoundError:  # a model of the user's own
+        return 0.0
+    return found
 
 
 def files_sha256(folder: Path, names: Iterable[str]) -> str:
