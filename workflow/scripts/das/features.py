@@ -120,9 +120,9 @@ class SplitGradients:
             noise = self.noise(f"gradients/{self.split}", draw, block, clean)
             with self._naming(block):
                 total += self._gradients.features(
-                    clean, self.timesteps, noise.to(self.device), self.rows, condition, by_timestep
+                    clean, self.timesteps, noise, self.rows, condition, by_timestep
                 )
-        return (total / self.settings.draws).cpu().numpy()
+        return total.div_(self.settings.draws).cpu().numpy()
 
     def batches(
         self, block: range, clean: Tensor, condition: Tensor | None, draw: int, target: Tensor

@@ -104,7 +104,10 @@ class FeatureExtractor(ABC):
         device, per_image = self.projection.device, len(timesteps)
         batches = self.batches(images, timesteps, noise, rows_per_batch, condition)
         if by_timestep:
-            return torch.cat([projected for _, projected in batches]).unflatten(0, (-1, per_image))
+            apart = torch.zeros(len(images) * per_image, self.projection.dimension, device=device)
+            for index, projected in batches:
+                apart[index] = projected
+            return apart.unflatten(0, (len(images), per_image))
         features = torch.zeros(len(images), self.projection.dimension, device=device)
         for index, projected in batches:
             # A product, because index_add_ has no fixed order of summation on a GPU.
