@@ -140,6 +140,7 @@ def _cost(files: Sequence[Path]) -> tuple[float, int]:
     for path in files:
         with artifacts.read(path, *COMPUTED) as artifact:
             seconds += artifact.attributes["seconds"]
-            training[artifact.weights] = artifact.attributes.get("training_seconds", 0.0)
+            spent = float(artifact.attributes.get("training_seconds", 0.0))
+            training[artifact.weights] = max(spent, training.get(artifact.weights, 0.0))
         size += path.stat().st_size
     return seconds + sum(training.values()), size

@@ -63,7 +63,7 @@ class MethodStatistics:
 
     def write(self, path: Path) -> None:
         """Write the artifact "statistics": a group of arrays per split, named as in `Statistics`."""
-        named = {"method": self.method, "splits": list(self.splits)}
+        named: dict[str, Any] = {"method": self.method, "splits": list(self.splits)}
         with artifacts.write(path, "statistics", self.dataset, self.settings, self.weights, **named) as file:
             for split, statistics in self.splits.items():
                 for field in fields(statistics):
