@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from das import configuration
 from das.configuration import load_datasets, load_yaml, merge, validate
 from das.errors import UserError
 
@@ -141,21 +140,6 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path, text, message):
         load_yaml(tmp_path / "a.yaml")
 
 
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ({"score": "magic"}, r"methods\.m\.score: found 'magic', allowed are raw, trak"),
-        ({"score": "trak"}, r"methods\.m\.features: trak needs one of loss"),
-        ({"score": "raw", "features": "loss"}, r"methods\.m\.features: raw uses none"),
-        ({"score": "trak", "features": "los"}, r"methods\.m\.features: found 'los', allowed are loss"),
-    ],
-)
-def test_a_method_that_cannot_work_is_named(method, message):
-    config = {"features": {"loss": {}}, "methods": {"m": method}}
-    with pytest.raises(UserError, match=message):
-        configuration.check_methods(config, {"trak": ("features",), "raw": ("images",)})
-
-
 def test_the_conda_environment_has_the_pins_of_the_requirements():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     conda = load_yaml(ROOT / "envs/das.yaml")["dependencies"][-1]["pip"]
@@ -164,7 +148,17 @@ def test_the_conda_environment_has_the_pins_of_the_requirements():
 
 def test_what_rules_import_loads_no_torch():
     """A dry run must stay fast, and so must the many short jobs that only score."""
-    modules = "configuration", "paths", "methods", "sources.published", "sources.locate", "scoring", "shards"
+    modules = (
+        "configuration",
+        "paths",
+        "methods",
+        "sources.published",
+        "sources.locate",
+        "scoring",
+        "shards",
+        "attribution",
+        "ablation",
+    )
     names = ", ".join(f"das.{module}" for module in (*modules, "lds", "cli"))
     code = f"import sys, {names}; assert 'torch' not in sys.modules"
     scripts = ROOT / "workflow/scripts"

@@ -33,7 +33,7 @@ TINY = {
     "model": {"family": "unet", "unet": "unet.json"},
     "train": {"epochs": 3, "batch_size": 16, "learning_rate": 1.0e-3, "seed": 1},
     "generate": {"count": 12, "steps": 3},
-    "errors": {"timesteps": 4},
+    "errors": {"timesteps": 6},
     "gradients": {"timesteps": 3, "dimension": 64},
     "lds": {"subsets": 8, "timesteps": 4, "draws": 2, "train_seeds": [0, 1]},
     "jobs": {"models_per_job": 16, "images_per_shard": 30, "rows_per_batch": 32},

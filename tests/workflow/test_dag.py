@@ -3,21 +3,23 @@
 import copy
 import json
 import os
+import re
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.stats import spearmanr
 from sklearn.model_selection import train_test_split
 
 from das import models
 from das.lds import COLUMNS
 from workflow.conftest import ALL
-from workflow.running import Workflow
+from workflow.running import ROOT, Workflow
 
 TARGET = "results/tiny/lds.csv"
-METHODS = 10
+METHODS = 27
 SUBSET_MODEL = "lds/models/subset-03_seed-1"
 
 
@@ -66,12 +68,13 @@ def test_comparisons_are_of_all_methods_and_agree_with_the_table(undisturbed):
     queries = pd.read_csv(results / "lds_queries.csv")
     means = queries.groupby(["split", "method"]).lds.mean()
     np.testing.assert_allclose(means, lds.reindex(means.index), atol=1e-3)
-    assert len(means) == 2 * METHODS
+    assert len(means) == 2 * METHODS - 1  # journey_trak scores generated queries alone
     pairs = pd.read_csv(results / "lds_pairs.csv")
-    assert len(pairs) == 2 * METHODS * (METHODS - 1) / 2
+    assert len(pairs) == METHODS * (METHODS - 1) / 2 + (METHODS - 1) * (METHODS - 2) / 2
     assert (pairs.difference >= 0).all()
+    undamped = set(table[table.damping_rule == "none"].method)
     for row in pairs.itertuples():
-        if not any(name.startswith("raw_") for name in (row.method, row.other)):
+        if not undamped & {row.method, row.other}:
             expected = lds[row.split, row.method] - lds[row.split, row.other]
             assert row.difference == pytest.approx(expected, abs=1e-3)
     subsets = pd.read_csv(results / "lds_subsets.csv").set_index(["split", "method"])
@@ -143,6 +146,7 @@ def changed(undisturbed, section, key, value):
     return workflow
 
 
+GRADIENTS = {"project_gradients", "project_journeys", "sketch_kernel", "join_kernel"}
 SCORES = {"predict_losses", "measure_lds", "summarise_lds", "compare_methods", "score_images"}
 
 
@@ -157,9 +161,13 @@ def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed)
         "generate_images",
         "measure_errors",
         "join_errors",
-        "project_gradients",
+        "embed_images",
+        *GRADIENTS,
+        "train_ensemble_unet",
         "train_subset_models",
         "evaluate_subset_models",
+        "train_retrain_models",
+        "evaluate_retrain_models",
     }
 
 
@@ -171,8 +179,8 @@ def test_other_checkpoints_retrain_the_model_and_no_subset_model(undisturbed):
 
 
 def test_changed_timesteps_of_gradients_rebuild_gradients_and_scores_without_training(undisturbed):
-    plan = changed(undisturbed, "gradients", "timesteps", 5).planned(*ALL)
-    assert set(plan) == SCORES | {"project_gradients"}
+    plan = changed(undisturbed, "gradients", "timesteps", 2).planned(*ALL)
+    assert set(plan) == SCORES | GRADIENTS
 
 
 def test_a_changed_damping_grid_rebuilds_scores_alone(undisturbed):
@@ -186,42 +194,28 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
     assert workflow.planned(*ALL) == {}
 
 
-def test_members_of_the_ensemble_are_the_model_with_other_seeds(undisturbed, tmp_path):
-    workflow = undisturbed.copy(tmp_path)
-    workflow.config["datasets"]["tiny"]["ensemble"] = {"seeds": [5, 6]}
-    results, members = tmp_path / "results/tiny", [f"results/tiny/model/seeds/{s}" for s in (5, 6)]
-    targets = [f"{member}/model_index.json" for member in members]
-    assert workflow.planned(*targets, *ALL) == {"train_ensemble_unet": 2}
-    workflow.make(*targets)
-    said = [
-        json.loads((folder / "provenance.json").read_text())
-        for folder in (results / "model", *(tmp_path / member for member in members))
-    ]
-    assert [provenance.pop("seed") for provenance in said] == [1, 5, 6]
+def test_members_of_the_ensemble_are_the_model_with_other_seeds(undisturbed):
+    results = undisturbed.folder / "results/tiny"
+    folders = [results / "model", results / "model/seeds/5"]
+    said = [json.loads((folder / "provenance.json").read_text()) for folder in folders]
+    assert [provenance.pop("seed") for provenance in said] == [1, 5]
     assert all(provenance.pop("seconds") > 0 for provenance in said)
-    assert said[0] == said[1] == said[2]
-    assert len({models.weights_sha256(f) for f in (results / "model", *(tmp_path / m for m in members))}) == 3
-    assert not (tmp_path / members[0] / "checkpoints").exists()
-    assert workflow.planned(*targets, *ALL) == {}
+    assert said[0] == said[1]
+    assert len({models.weights_sha256(folder) for folder in folders}) == 2
+    assert not (folders[1] / "checkpoints").exists()
 
 
-def test_models_that_methods_learn_from_are_others_than_those_that_judge(undisturbed, tmp_path):
+def test_models_that_methods_learn_from_are_others_than_those_that_judge(undisturbed):
     """Subsets by scikit-learn, the recipe and the measurement those of the models that judge."""
-    workflow, results = undisturbed.copy(tmp_path), tmp_path / "results/tiny"
-    workflow.config["datasets"]["tiny"]["retrain"] = {"subsets": 2, "train_seeds": [7]}
-    names = [f"subset-{subset:02d}_seed-7" for subset in (0, 1)]
-    targets = [f"results/tiny/retrain/losses/{name}.h5" for name in names]
-    jobs = {"draw_retrain_subsets": 1, "train_retrain_models": 1, "evaluate_retrain_models": 1}
-    assert workflow.planned(*targets, *ALL) == jobs
-    workflow.make(*targets)
-
+    results = undisturbed.folder / "results/tiny"
     labels = datasets(results / "images/train.h5")["labels"]
     membership = datasets(results / "retrain/subsets.h5")["membership"]
-    for subset, random_state in ((0, 1042), (1, 1044)):
-        drawn, _ = train_test_split(np.arange(60), train_size=0.5, random_state=random_state, stratify=labels)
-        assert np.flatnonzero(membership[subset]).tolist() == sorted(drawn)
+    for subset, drawn in enumerate(membership):
+        state = 1042 + 2 * subset
+        members, _ = train_test_split(np.arange(60), train_size=0.5, random_state=state, stratify=labels)
+        assert np.flatnonzero(drawn).tolist() == sorted(members)
     judging = json.loads((results / SUBSET_MODEL / "provenance.json").read_text())
-    for name in names:
+    for name in (f"subset-{subset:02d}_seed-7" for subset in range(8)):
         said = json.loads((results / f"retrain/models/{name}/provenance.json").read_text())
         assert said["seed"] == 7
         assert {k: v for k, v in said.items() if k not in ("seed", "seconds")} == {
@@ -233,7 +227,82 @@ def test_models_that_methods_learn_from_are_others_than_those_that_judge(undistu
         ):
             assert file.attrs["settings"] == other.attrs["settings"]
             assert file["val"].shape == file["gen"].shape == (2, 12)
-    assert workflow.planned(*targets, *ALL) == {}
+
+
+def test_every_row_of_the_table_says_what_its_method_costs(undisturbed):
+    """Seconds and bytes of the files that a method reads; those of retrained models with their training."""
+    results = undisturbed.folder / "results/tiny"
+    table = pd.read_csv(results / "lds.csv").set_index(["method", "split"])
+    table = table[table.damping_rule != "oracle"]
+    read = [*results.glob("gradients/squared/train/*.h5"), *results.glob("gradients/squared/val/*.h5")]
+    assert table.loc[("dtrak", "val"), "bytes"] == sum(path.stat().st_size for path in read)
+    spent = 0.0
+    for path in read:
+        with h5py.File(path) as file:
+            spent += file.attrs["seconds"]
+    assert spent < table.loc[("dtrak", "val"), "seconds"] < spent + 60
+    training = [
+        json.loads(path.read_text())["seconds"] for path in results.glob("retrain/models/*/provenance.json")
+    ]
+    assert len(training) == 8
+    assert table.loc[("datamodel", "gen"), "seconds"] > sum(training)
+    member = json.loads((results / "model/seeds/5/provenance.json").read_text())["seconds"]
+    extra = table.loc[("das_ensemble", "val"), "seconds"] - table.loc[("das", "val"), "seconds"]
+    assert extra > member
+    assert table.loc[("raw_cos", "val"), "bytes"] == 0
+
+
+def blocks_of(page, language):
+    """The blocks of code in a page of docs/."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_a_method_of_ones_own_gets_its_row_as_the_page_says(undisturbed, tmp_path):
+    """The code, the configuration and the targets of docs/add-a-method.md, from outside the package."""
+    workflow = undisturbed.copy(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/methods.py").write_text(blocks_of("add-a-method.md", "python")[0])
+    workflow.config |= yaml.safe_load(blocks_of("add-a-method.md", "yaml")[0])
+    plan = workflow.planned(TARGET, "results/tiny/lds_pairs.csv")
+    assert plan == {"predict_losses": 2, "measure_lds": 1, "summarise_lds": 1, "compare_methods": 1}
+    workflow.make(TARGET, "results/tiny/lds_pairs.csv")
+    table = pd.read_csv(tmp_path / TARGET)
+    assert table.method.nunique() == METHODS + 1
+    assert set(table[table.method == "das_pixels"].split) == {"val", "gen"}
+    assert "das_pixels" in set(pd.read_csv(tmp_path / "results/tiny/lds_pairs.csv").method)
+
+
+def test_an_ablation_changes_one_factor_at_a_time(undisturbed, tmp_path):
+    workflow = undisturbed.copy(tmp_path)
+    changes = {
+        "timesteps": [2],
+        "dimension": [16, 64, "exact"],
+        "parameters": ["^up_blocks"],
+        "score": ["das_linear"],
+        "candidates": [{"by": "raw", "count": 10}],
+    }
+    workflow.config["ablation"] = {"changes": {"normalise": [], "output": []} | changes}
+    plan = workflow.planned("results/tiny/ablation.csv")
+    # Of 2 timesteps, all dimensions but exact, exact, up_blocks; of 60, 12 and 12 images in shards of 30.
+    assert plan["project_gradients"] == 4 * (2 + 1 + 1)
+    assert not {"train_model_unet", "train_subset_models", "measure_errors"} & plan.keys()
+    workflow.make("results/tiny/ablation.csv")
+    table = pd.read_csv(tmp_path / "results/tiny/ablation.csv")
+    lines = [f"{row.factor} {row.value}" for row in table[table.split == "val"].itertuples()]
+    assert lines[0] == "base das"
+    assert lines[1:] == [
+        "timesteps 2",
+        *(f"dimension {size}" for size in (16, 64, "exact")),
+        "parameters ^up_blocks",
+        "score das_linear",
+        "candidates raw 10",
+    ]
+    own = pd.read_csv(tmp_path / "results/tiny/lds_das.csv").set_index(["split", "damping_rule"])
+    base = table[table.factor == "base"].set_index("split")
+    assert base.loc["val", "lds"] == own.loc[("val", "held_out"), "lds"]
+    assert (table.seconds > 0).all()
+    assert (tmp_path / "results/tiny/ablation.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_models_that_methods_learn_from_can_be_trained_one_to_a_job(tmp_path):

@@ -31,6 +31,51 @@ MISTAKES = {
         "results/tiny/gradients/mine/train/shard-000.h5",
         "config/config.yaml: features.mine.parameters: found '(', allowed is a regular expression",
     ),
+    "checkpoints that are not saved": (
+        {"datasets": {"digits": {"train": {"checkpoints": []}}}},
+        "results/digits/lds_tracin.csv",
+        "error: digits: tracin needs train.checkpoints: none are saved; list percentages",
+    ),
+    "checkpoint that is not saved": (
+        {},
+        "results/tiny/gradients/loss@checkpoint-10/train/shard-000.h5",
+        "error: tiny: train.checkpoints: no 10, known are 25, 50, 75",
+    ),
+    "journey of held-out images": (
+        {},
+        "results/tiny/predictions/journey_trak/val.h5",
+        "error: tiny: journey_trak scores generated queries alone",
+    ),
+    "CLIP without a model": (
+        {},
+        "results/tiny/lds_clip_cos.csv",
+        "error: tiny: clip_cos needs clip.model: not set; name a folder with a CLIP model, or one on the hub",
+    ),
+    "CLIP that is not there": (
+        {"clip": {"model": "nowhere/at/all"}},
+        "results/tiny/lds_clip_cos.csv",
+        "error: clip.model: no file 'nowhere/at/all/config.json', expected a folder with config.json",
+    ),
+    "ensemble of one": (
+        {},
+        "results/tiny/lds_das_ensemble.csv",
+        "error: tiny: das_ensemble needs ensemble.seeds: no further models are trained; list their seeds",
+    ),
+    "models that are not retrained": (
+        {},
+        "results/tiny/lds_datamodel.csv",
+        "error: tiny: datamodel needs retrain.subsets: found 0, needed are 8 or more",
+    ),
+    "timesteps without errors": (
+        {"datasets": {"digits": {"errors": {"timesteps": 30}}}},
+        "results/digits/lds_das_per_timestep.csv",
+        "das_per_timestep needs errors.timesteps: found 30, needed is a multiple of the gradients' 25",
+    ),
+    "module that is not there": (
+        {"method_modules": ["nowhere.py"]},
+        "results/tiny/lds.csv",
+        "error: method_modules: no file",
+    ),
     "member of no ensemble": (
         {},
         "results/tiny/model/seeds/5/model_index.json",

@@ -135,6 +135,14 @@ class Attribution:
             return "train.checkpoints: none are saved; list percentages of the training, such as [25, 50, 75]"
         if self.over == "seeds" and not settings["ensemble"]["seeds"]:
             return "ensemble.seeds: no further models are trained; list their seeds, such as [1, 2]"
+        if self.over == "timesteps" and "errors" in self.inputs:
+            gradients = settings["gradients"] | config["features"][self.features]
+            errors = settings["errors"]["timesteps"]
+            if gradients["strategy"] == "uniform" and errors % gradients["timesteps"]:
+                return (
+                    f"errors.timesteps: found {errors}, needed is a multiple of the gradients' "
+                    f"{gradients['timesteps']} timesteps, so that there is a residual at each"
+                )
         if "embeddings" in self.inputs and config["clip"]["model"] is None:
             return (
                 "clip.model: not set; name a folder with a CLIP model, or one on the hub such as "

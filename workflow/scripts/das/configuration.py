@@ -196,23 +196,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def check_methods(config: dict[str, Any], inputs: dict[str, tuple[str, ...]]) -> None:
-    """Check that each method names a known scoring rule, and features exactly if that rule uses them.
-
-    Args:
-        inputs: what each known scoring rule needs, by name.
-    """
-    for name, method in config["methods"].items():
-        key, features = f"config/config.yaml: methods.{name}", method.get("features")
-        if method["score"] not in inputs:
-            raise UserError(
-                f"{key}.score: found {method['score']!r}, allowed are {', '.join(sorted(inputs))}"
-            )
-        if ("features" in inputs[method["score"]]) != (features is not None):
-            needs = "needs one of" if features is None else "uses none, found one of"
-            raise UserError(f"{key}.features: {method['score']} {needs} {', '.join(config['features'])}")
-        if features is not None and features not in config["features"]:
-            allowed = ", ".join(config["features"])
-            raise UserError(f"{key}.features: found {features!r}, allowed are {allowed}")

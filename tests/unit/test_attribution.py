@@ -1,0 +1,99 @@
+"""A configured method says what it takes of a data set, and what is missing; what cannot work is named."""
+
+import pytest
+
+from das.attribution import Attribution, attributions
+from das.errors import UserError
+
+CONFIG = {
+    "features": {"loss": {"by_timestep": False}, "apart": {"by_timestep": True}},
+    "kernels": {"gauss_newton": {}},
+    "clip": {"model": None},
+    "methods": {},
+}
+DATASET = {
+    "train": {"checkpoints": [25, 50]},
+    "ensemble": {"seeds": [3, 9]},
+    "retrain": {"subsets": 8},
+    "gradients": {"timesteps": 10, "strategy": "uniform"},
+    "errors": {"timesteps": 50},
+}
+
+
+def of(entry):
+    return Attribution.of("m", entry, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"score": "magic"}, r"methods\.m\.score: found 'magic', allowed are .*das"),
+        ({"score": "trak"}, r"methods\.m\.features: trak needs one of loss, apart"),
+        ({"score": "trak", "features": "los"}, r"methods\.m\.features: found 'los', allowed are loss"),
+        ({"score": "raw_cos", "features": "loss"}, r"m\.features: raw_cos works on no features"),
+        ({"score": "raw_cos", "over": "seeds"}, r"m\.over: raw_cos works on no features"),
+        ({"score": "das", "features": "apart"}, r"m\.over: the features apart keep their timesteps"),
+        ({"score": "das", "features": "loss", "over": "timesteps"}, "loss do not keep their timesteps"),
+        (
+            {"score": "das_gn", "features": "loss", "kernel": "magic"},
+            r"m\.kernel: found 'magic', allowed are",
+        ),
+        ({"score": "das", "features": "loss", "kernel": "gauss_newton"}, "das needs the kernel of its own"),
+        (
+            {"score": "das_gn", "features": "apart", "over": "timesteps", "kernel": "gauss_newton"},
+            "methods over timesteps have kernels of their own",
+        ),
+        (
+            {"score": "trak", "features": "loss", "over": "checkpoints", "queries": "journey"},
+            r"m\.queries: journey goes with the final model alone",
+        ),
+    ],
+)
+def test_a_method_that_cannot_work_is_named(entry, message):
+    with pytest.raises(UserError, match=message):
+        of(entry)
+
+
+def test_the_parts_of_a_method_are_named_by_its_features_folders():
+    def variants(**entry):
+        return of({"score": "grad_dot", "features": "loss"} | entry).variants(DATASET)
+
+    assert variants() == [""]
+    assert variants(over="checkpoints") == ["@checkpoint-25", "@checkpoint-50", ""]
+    assert variants(over="seeds") == ["", "@seed-3", "@seed-9"]
+
+
+def test_journeys_score_generated_queries_alone():
+    assert of({"score": "trak", "features": "loss", "queries": "journey"}).splits == ("gen",)
+    assert of({"score": "trak", "features": "loss"}).splits == ("val", "gen")
+
+
+@pytest.mark.parametrize(
+    ("entry", "change", "message"),
+    [
+        (
+            {"score": "grad_dot", "features": "loss", "over": "checkpoints"},
+            {"train": {"checkpoints": []}},
+            "train",
+        ),
+        ({"score": "grad_dot", "features": "loss", "over": "seeds"}, {"ensemble": {"seeds": []}}, "ensemble"),
+        ({"score": "datamodel"}, {"retrain": {"subsets": 7}}, "retrain"),
+        ({"score": "das", "features": "apart", "over": "timesteps"}, {"errors": {"timesteps": 25}}, "errors"),
+    ],
+)
+def test_what_a_data_set_lacks_is_named(entry, change, message):
+    method = of(entry)
+    assert method.missing(CONFIG, DATASET) is None
+    assert method.missing(CONFIG, DATASET | change).startswith(f"{message}.")
+
+
+def test_clip_needs_a_model_also_where_it_only_chooses_candidates():
+    by_clip = {"score": "trak", "features": "loss", "candidates": {"by": "clip", "count": 5}}
+    for entry in ({"score": "clip_cos"}, by_clip):
+        assert of(entry).missing(CONFIG, DATASET).startswith("clip.model: not set")
+        assert of(entry).missing(CONFIG | {"clip": {"model": "folder"}}, DATASET) is None
+
+
+def test_all_configured_methods_are_read():
+    methods = {"a": {"score": "raw_cos"}, "b": {"score": "trak", "features": "loss"}}
+    assert list(attributions(CONFIG | {"methods": methods})) == ["a", "b"]
