@@ -122,10 +122,11 @@ rule score_images:
     params:
         inputs=scoring_options,
         damping=config["scores"]["damping"],
+        dampings=config["evaluation"]["dampings"],
         table=lambda wildcards, input: f"--table {input.table[0]}" if input.table else "",
         top=config["scores"]["top"],
     message:
         "{wildcards.dataset}: scoring training images, {wildcards.method} for {wildcards.split}"
     shell:
         "python {input.script} --log {log} --threads {threads} {params.inputs}"
-        " --damping {params.damping} {params.table} --top {params.top} --output {output}"
+        " --damping {params.damping} --dampings {params.dampings} {params.table} --top {params.top} --output {output}"

@@ -71,6 +71,33 @@ def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
         np.testing.assert_allclose(feature_norm, np.linalg.norm(G, axis=1), rtol=1e-9)
 
 
+@pytest.mark.parametrize(("n", "k"), [(7, 19), (19, 7), (9, 9)])
+def test_gcv_is_that_of_the_dense_regression(n, k):
+    random = np.random.default_rng(3)
+    G, y = random.normal(size=(n, k)), random.normal(1, 1, n)
+    kernel = build_kernel(InMemory(G))
+    for relative in DAMPINGS:
+        damping = kernel.damping(relative).absolute
+        S = G @ np.linalg.solve(G.T @ G + damping * np.eye(k), G.T)
+        expected = n * np.sum((y - S @ y) ** 2) / np.trace(np.eye(n) - S) ** 2
+        assert kernel.gcv(y, damping) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gcv_of_equal_leverages_is_the_leave_one_out_error():
+    """Orthogonal designs with equal leverages: each image is predicted by a regression without it."""
+    n = 8
+    hadamard = np.array([[1]])
+    while len(hadamard) < n:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    G, y, damping = hadamard[:, :3].astype(float), np.random.default_rng(4).normal(size=n), 0.7
+    errors = []
+    for i in range(n):
+        rest = np.delete(np.arange(n), i)
+        weights = np.linalg.solve(G[rest].T @ G[rest] + damping * np.eye(3), G[rest].T @ y[rest])
+        errors.append((y[i] - G[i] @ weights) ** 2)
+    assert build_kernel(InMemory(G)).gcv(y, damping) == pytest.approx(np.mean(errors))
+
+
 @pytest.mark.parametrize("n", [6, 30])
 def test_zero_columns_change_nothing_but_the_form(n):
     """Padding features with zeros turns the primal into the dual and leaves K's values alone."""

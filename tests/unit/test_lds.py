@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
@@ -155,10 +156,13 @@ def test_ceiling_is_the_mean_over_pairs_of_seeds():
 S, Q, DAMPINGS = 16, 12, np.array([0.01, 0.1, 1.0])
 
 
-def write_predictions(path, prediction, dampings=DAMPINGS, method="das", dataset="toy"):
+def write_predictions(path, prediction, dampings=DAMPINGS, method="das", dataset="toy", gcv=None):
     named = {"method": method, "damping_relative": dampings, "cost_seconds": 12.5, "cost_bytes": 3000}
     with artifacts.write(path, "predictions", dataset, {}, "w", **named) as file:
         file["prediction"] = prediction
+        if gcv is not None:
+            file["prediction_gcv"] = prediction[gcv]
+            file.attrs["damping_gcv"] = dampings[gcv]
     return path
 
 
@@ -246,6 +250,25 @@ def test_the_oracle_is_the_best_damping_and_its_interval_keeps_it(tmp_path, trut
     columns = ["damping", "lds", "ci_low", "ci_high", "boot_mean", "boot_std"]
     expected = measured_table({"val": alone}, files, replicates=100).iloc[1]
     assert oracle[columns].equals(expected[columns])
+
+
+def test_a_damping_chosen_without_losses_has_a_row_of_its_own(tmp_path, truth):
+    """Its LDS is scipy's of that one prediction; the other rows stay as they were."""
+    random = np.random.default_rng(8)
+    losses = truth[1]
+    measured = losses.mean(0)
+    prediction = measured + random.normal(0, [[[0.5]], [[0.1]], [[1.0]]], (3, S, Q))
+    losses = write_losses(tmp_path, losses)
+    plain = write_predictions(tmp_path / "plain.h5", prediction)
+    with_gcv = write_predictions(tmp_path / "gcv.h5", prediction, gcv=2)
+    before = measured_table({"val": plain}, losses, replicates=20)
+    after = measured_table({"val": with_gcv}, losses, replicates=20)
+    row = after.set_index("damping_rule").loc["gcv"]
+    expected = np.mean([spearmanr(prediction[2, :, q], measured[:, q])[0] for q in range(Q)])
+    assert row["lds"] == pytest.approx(100 * expected, abs=0.5)  # losses are stored in float32
+    assert row["damping"] == DAMPINGS[2]
+    assert row["ci_low"] < row["lds"]
+    pd.testing.assert_frame_equal(after[after.damping_rule != "gcv"].reset_index(drop=True), before)
 
 
 def test_losses_that_are_missing_or_do_not_fit_are_refused(tmp_path, truth):

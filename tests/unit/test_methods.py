@@ -181,8 +181,8 @@ def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k
 def test_scores_are_the_formula_and_top_is_their_order(tmp_path, name, monkeypatch):
     monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 9 * 4)
     toy = Toy(tmp_path, 6)
-    damping = 0.3 if METHODS[name].damped else None
-    score_images(METHODS[name], toy.sources, damping, "held_out", 5, tmp_path / "s.h5")
+    damped = METHODS[name].damped
+    score_images(METHODS[name], toy.sources, [0.3], "held_out", 5, tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5") as file:
         scores = file["scores"][:]
         np.testing.assert_allclose(scores, toy.dense(name, 0.3), rtol=1e-4, atol=1e-5)
@@ -193,12 +193,13 @@ def test_scores_are_the_formula_and_top_is_their_order(tmp_path, name, monkeypat
         magnitude = bool(file.attrs["magnitude"])
         assert not magnitude or scores.min() >= 0
         assert file.attrs["sign_convention"].startswith("magnitude" if magnitude else "positive")
-        assert file.attrs["damping_rule"] == ("held_out" if damping else "none")
+        assert file.attrs["damping_rule"] == ("held_out" if damped else "none")
+        assert not damped or file.attrs["damping"] == pytest.approx(0.3)
 
 
 def test_top_is_no_longer_than_the_training_set(tmp_path):
     toy = Toy(tmp_path, 6)
-    score_images(METHODS["das"], toy.sources, 1.0, "number", 100, tmp_path / "s.h5")
+    score_images(METHODS["das"], toy.sources, [1.0], "number", 100, tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5") as file:
         assert (np.sort(file["top_index"][:], axis=1) == np.arange(N)).all()
 
@@ -281,7 +282,7 @@ def test_the_registry_needs_only_numpy():
 
 def scores_of(toy, name, tmp_path, relative=0.3, **changes):
     sources = replace(toy.sources, **changes)
-    score_images(METHODS[name], sources, relative, "held_out", 5, tmp_path / "scores.h5")
+    score_images(METHODS[name], sources, [relative], "held_out", 5, tmp_path / "scores.h5")
     with h5py.File(tmp_path / "scores.h5") as file:
         return file["scores"][:]
 
@@ -381,6 +382,42 @@ def test_predictions_say_what_their_files_cost(tmp_path):
         own = file.attrs["cost_seconds"] - 5000 - 100 * sum(range(len(files)))
         assert 0 < own < 100
         assert file.attrs["cost_bytes"] == sum(path.stat().st_size for path in files)
+
+
+def gcv_of(toy, relative):
+    """Mean squared leave-one-out error, with the mean leverage, of the residuals' dense ridge regression."""
+    G = toy.features.astype(np.float64)
+    y = np.sqrt(toy.error.astype(np.float64)).mean(1)
+    damping = relative * np.sum(G**2) / min(G.shape)
+    S = G @ np.linalg.inv(G.T @ G + damping * np.eye(toy.k)) @ G.T
+    return np.mean((y - S @ y) ** 2) / (1 - np.trace(S) / N) ** 2
+
+
+@pytest.mark.parametrize("k", [6, 40])
+def test_a_damping_is_chosen_without_retrained_models(tmp_path, k):
+    toy = Toy(tmp_path, k)
+    other, part = toy.another("second")
+    both = replace(toy.sources, parts=[toy.part, part])
+    chosen = [min(DAMPINGS, key=lambda relative: gcv_of(t, relative)) for t in (toy, other)]
+    expected = sum(t.dense("das", relative) for t, relative in zip((toy, other), chosen, strict=True)) / 2
+    predict_losses(METHODS["das"], both, toy.subsets, DAMPINGS, tmp_path / "p.h5")
+    score_images(METHODS["das"], both, DAMPINGS, "gcv", 5, tmp_path / "s.h5")
+    with h5py.File(tmp_path / "p.h5") as file, h5py.File(tmp_path / "s.h5") as scores:
+        np.testing.assert_allclose(scores["scores"][:], expected, rtol=1e-4, atol=1e-5)
+        predicted = -toy.membership.astype(float) @ expected.T
+        np.testing.assert_allclose(file["prediction_gcv"][:], predicted, rtol=1e-4, atol=1e-5)
+        for attribute in (file.attrs["damping_gcv"], scores.attrs["damping"]):
+            assert attribute == pytest.approx(np.sqrt(chosen[0] * chosen[1]))
+        assert scores.attrs["damping_rule"] == "gcv"
+
+
+def test_a_method_without_residuals_has_nothing_to_choose_a_damping_by(tmp_path):
+    toy = Toy(tmp_path, 6)
+    with pytest.raises(UserError, match=r"scores\.damping: gcv needs residuals .* which trak lacks; name a"):
+        score_images(METHODS["trak"], toy.sources, DAMPINGS, "gcv", 5, tmp_path / "s.h5")
+    assert not (tmp_path / "s.h5").exists()
+    with predict(toy, "trak") as file:
+        assert "prediction_gcv" not in file
 
 
 def test_retraining_leaves_images_out_that_every_model_saw(tmp_path):

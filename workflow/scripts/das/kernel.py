@@ -35,6 +35,8 @@ from das.memory import require_memory
 from das.shards import blocks
 
 Floats = NDArray[np.float64]
+# Singular values below this part of the largest are rounding: they are roots of eigenvalues in float64.
+EPSILON = 1e-7
 
 
 class Features(Protocol):
@@ -98,6 +100,26 @@ class Kernel(ABC):
     def one_minus_leverage(self, train: Floats, damping: float) -> Floats:
         """1 - h_i, [n], in (0, 1], from training coordinates [n, m] and the absolute damping λ."""
 
+    def gcv(self, targets: Floats, damping: float) -> float:
+        """Generalised cross-validation of a ridge regression on the features: how well λ predicts left-outs.
+
+        N ‖(I - S) y‖² / tr(I - S)² with S = G K Gᵀ: the mean squared leave-one-out error of targets y, with
+        the mean leverage in the place of each. Golub, Heath and Wahba, Technometrics 21 (1979).
+
+        Args:
+            targets: y, [N].
+            damping: absolute, λ.
+        """
+        components = self._components(targets)
+        rest = max(float(targets @ targets - components @ components), 0.0)
+        shrunk = damping / (self._spectrum + damping)
+        n = len(targets)
+        return n * (float(shrunk**2 @ components**2) + rest) / (float(shrunk.sum()) + n - len(shrunk)) ** 2
+
+    @abstractmethod
+    def _components(self, targets: Floats) -> Floats:
+        """Components Uᵀ y of targets [N], [m]; 0 where the singular value is."""
+
     @abstractmethod
     def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:
         """‖K g_i‖ and ‖g_i‖, [n] each, from training coordinates [n, m] and the absolute damping λ."""
@@ -119,6 +141,14 @@ class PrimalKernel(Kernel):
         # turning a tiny 1 - h_i into zero or less.
         return np.maximum(1 - leverage, damping / (damping + squares.sum(1)))
 
+    def _components(self, targets: Floats) -> Floats:
+        total = np.zeros(self._features.k)
+        for rows in blocks(self._features.n, self._features.k):
+            total += targets[_slice(rows)] @ self._features.read(rows)
+        singular = np.sqrt(self._spectrum)
+        usable = singular > singular.max() * EPSILON
+        return np.divide(total @ self._vectors, singular, out=np.zeros(len(singular)), where=usable)
+
     def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:  # noqa: D102 -- inherited
         squares = train**2
         return np.sqrt(squares @ (self._spectrum + damping) ** -2.0), np.sqrt(squares.sum(1))
@@ -139,6 +169,9 @@ class DualKernel(Kernel):
 
     def one_minus_leverage(self, train: Floats, damping: float) -> Floats:  # noqa: D102 -- inherited
         return train**2 @ (damping / (self._spectrum + damping))
+
+    def _components(self, targets: Floats) -> Floats:
+        return targets @ self._vectors
 
     def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:  # noqa: D102 -- inherited
         # Row i of U S Vᵀ is g_i, and K g_i is row i of (GGᵀ + λI)⁻¹ G.

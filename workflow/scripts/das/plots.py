@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from das.artifacts import replacing
+from das.lds import MAIN_RULES
 
 COLOURS = {"val": "#1f6fb4", "gen": "#d9722b"}
 LABELS = {"val": "validation", "gen": "generated"}
@@ -31,7 +32,7 @@ def plot_lds(table: pd.DataFrame, path: Path) -> None:
     a hollow one is the papers' choice of damping (oracle); a dashed line is the ceiling. Methods are sorted
     by the LDS on validation queries; those without any stand below.
     """
-    main = table[table["damping_rule"] != "oracle"]
+    main = table[table["damping_rule"].isin(MAIN_RULES)]
     methods = _by_lds(main)
     figure = Figure(figsize=(7, 1.5 + 0.3 * len(methods)), dpi=160, layout="constrained")
     axes = figure.add_subplot()
@@ -193,7 +194,7 @@ def _plot_sizes(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None
 
 def _plot_split(axes: Axes, rows: pd.DataFrame, split: str, methods: list[str]) -> None:
     colour, label = COLOURS[split], LABELS[split]
-    main = rows[rows["damping_rule"] != "oracle"]
+    main = rows[rows["damping_rule"].isin(MAIN_RULES)]
     oracle = rows[rows["damping_rule"] == "oracle"]
     y = np.array([methods.index(name) for name in main["method"]]) + OFFSETS[split]
     axes.hlines(y, main["ci_low"], main["ci_high"], color=colour, linewidth=1.8, alpha=0.55, zorder=2)

@@ -65,7 +65,7 @@ class KernelProvider(Provider):
 
     def __init__(self, train: Shards, query: Shards, given: Path | None, wanted: Sequence[str]) -> None:
         self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
-        self._wanted = wanted
+        self._wanted, self.own = wanted, given is None
         self.kernel: Kernel = build_kernel(train, None if given is None else read_kernel(given, train))
         parts = [self.kernel.query(query.read(rows)) for rows in blocks(query.n, query.k)]
         self._query: Floats = np.concatenate(parts)
@@ -93,16 +93,19 @@ class ErrorProvider(Provider):
         with artifacts.read(path, "errors") as artifact:
             self.artifact, shape = artifact, artifact.shape("error")
             self.n = shape[0]
-            errors = artifact.read("error", (self.n, None), np.float32)
-            if timestep is not None:
+            if timestep is None:
+                errors = artifact.read("error", (self.n, None), np.float32)
+            else:
                 measured = artifact.read("timesteps", shape[1:], np.int64)
                 if timestep not in measured:
                     raise UserError(
                         f"{path}: errors were measured at {len(measured)} timesteps without {timestep}, at "
                         "which there are gradients; set errors.timesteps to a multiple of gradients.timesteps"
                     )
-                errors = errors[:, measured == timestep]
+                column = int(np.flatnonzero(measured == timestep)[0])
+                errors = artifact.read("error", (self.n, None), np.float32, column=column)[:, None]
         self._errors = errors.astype(np.float64)
+        self.residual: Floats = np.sqrt(self._errors).mean(1)
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         return {"errors": self._errors[rows.start : rows.stop]}

@@ -226,6 +226,23 @@ class PartScorer:
         kernels = [p.kernel for p in self._providers if isinstance(p, KernelProvider)]
         return [kernels[0].damping(value) if kernels else UNDAMPED for value in relative]
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a damping can be chosen without retrained models: by residuals and the own kernel."""
+        return any(isinstance(p, KernelProvider) and p.own for p in self._providers) and any(
+            isinstance(p, ErrorProvider) for p in self._providers
+        )
+
+    def choose(self, dampings: Sequence[Damping]) -> int:
+        """Position of the damping with the least generalised cross-validation error.
+
+        The features' kernel is that of a linear model of the residuals r_i; the damping is the one with
+        which this model predicts best the residual of an image that it was not fitted to.
+        """
+        kernel = next(p.kernel for p in self._providers if isinstance(p, KernelProvider))
+        residual = next(p.residual for p in self._providers if isinstance(p, ErrorProvider))
+        return int(np.argmin([kernel.gcv(residual, damping.absolute) for damping in dampings]))
+
     def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[NDArray[np.floating]]:
         """Scores [Q, len(rows)] of consecutive training images at each damping.
 

@@ -36,8 +36,10 @@ def predict_losses(
 
     The artifact "predictions" holds `prediction` float64 [L, S, Q] and the attributes `method` and
     `damping_relative`, `damping_absolute`, `damping_unscaled`, each [L], the last two a mean over parts. An
-    undamped method has L = 1 and NaN there. `cost_seconds` and `cost_bytes` are what the computed files took
-    that it reads, and its own scoring.
+    undamped method has L = 1 and NaN there. Of a method with residuals and the features' own kernel it also
+    holds `prediction_gcv` [S, Q], at the damping that generalised cross-validation chooses, in each part for
+    itself, and the attribute `damping_gcv`, their geometric mean. `cost_seconds` and `cost_bytes` are what
+    the computed files took that it reads, and its own scoring.
 
     Args:
         subsets: artifact with `membership` bool [S, N].
@@ -54,14 +56,21 @@ def predict_losses(
         membership = artifact.read("membership", (None, scorer.n), np.bool_)
     relative = list(dampings) if method.damped else [math.nan]
     prediction = np.zeros((len(relative), len(membership), scorer.queries))
+    by_gcv, chosen_by_gcv = np.zeros(prediction.shape[1:]), list[float]()
     scales = np.zeros((2, len(relative)))
     for part in scorer.parts():
         chosen = part.dampings(relative)
         scales += np.array([[d.absolute for d in chosen], [d.unscaled for d in chosen]]) / len(scorer)
+        best = part.choose(chosen) if part.chooses else None
+        if best is not None:
+            chosen_by_gcv.append(relative[best])
         for rows in scorer.blocks():
             members = membership[:, rows.start : rows.stop].astype(np.float64)
             for index, scores in enumerate(part.scores(rows, chosen)):
-                prediction[index] -= members @ (scores / len(scorer)).T
+                summed = members @ (scores / len(scorer)).T
+                prediction[index] -= summed
+                if index == best:
+                    by_gcv -= summed
 
     settings = scorer.settings | {"dampings": relative if method.damped else []}
     seconds, size = _cost(sources.computed())
@@ -79,30 +88,39 @@ def predict_losses(
         cost_bytes=size,
     ) as file:
         file["prediction"] = prediction
+        if chosen_by_gcv:
+            file["prediction_gcv"] = by_gcv
+            file.attrs["damping_gcv"] = float(np.exp(np.log(chosen_by_gcv).mean()))
 
 
 def score_images(
-    method: Method, sources: Sources, damping: float | None, damping_rule: str, top: int, output: Path
+    method: Method, sources: Sources, dampings: Sequence[float], damping_rule: str, top: int, output: Path
 ) -> None:
     """Write the scores of all training images for all queries at one damping.
 
     The artifact "scores" holds `scores` float32 [Q, N], `top_index` int64 [Q, M] and `top_score` float32
     [Q, M], the M = min(top, N) highest in descending order, equal ones by index. Attributes: `method`,
-    `sign_convention`, `magnitude`, `damping` (relative), `damping_absolute` (mean over parts) and
-    `damping_rule`.
+    `sign_convention`, `magnitude`, `damping` (relative) and `damping_absolute`, geometric and plain mean over
+    parts, and `damping_rule`.
 
     Args:
-        damping: relative damping, None for undamped methods.
-        damping_rule: how the damping was chosen, for the record.
+        dampings: the relative damping, or those among which the rule "gcv" chooses; unused without a kernel.
+        damping_rule: how the damping is, or was, chosen.
 
     Raises:
-        UserError: inputs are missing, disagree or are not finite, or a score is not finite.
+        UserError: inputs are missing, disagree or are not finite, a score is not finite, or the method gives
+            "gcv" nothing to choose by.
     """
-    if method.damped and damping is None:
+    if method.damped and not dampings:
         raise UserError(f"method {method.name}: needs a damping, none was given")
     scorer = Scorer(method, sources)
-    relative = [math.nan if damping is None else damping]
-    settings = scorer.settings | {"damping": damping, "damping_rule": damping_rule, "top": top}
+    relative = list(dampings) if method.damped else [math.nan]
+    rule = damping_rule if method.damped else "none"
+    settings = scorer.settings | {
+        "dampings": relative if method.damped else [],
+        "damping_rule": rule,
+        "top": top,
+    }
     with artifacts.write(
         output,
         "scores",
@@ -112,19 +130,26 @@ def score_images(
         method=method.name,
         sign_convention=MAGNITUDE if method.magnitude else SIGNED,
         magnitude=method.magnitude,
-        damping=relative[0] if method.damped else math.nan,
-        damping_rule=damping_rule if method.damped else "none",
+        damping_rule=rule,
     ) as file:
         # The mean over parts, to which each adds its share.
         stored = file.create_dataset("scores", (scorer.queries, scorer.n), np.float32)
-        absolute = []
+        used = []
         for part in scorer.parts():
             chosen = part.dampings(relative)
-            absolute.append(chosen[0].absolute)
+            if rule == "gcv":
+                if not part.chooses:
+                    raise UserError(
+                        f"scores.damping: gcv needs residuals and the features' own kernel, which "
+                        f"{method.name} lacks; name a damping, such as 0.1"
+                    )
+                chosen = [chosen[part.choose(chosen)]]
+            used.append(chosen[0])
             for rows in scorer.blocks():
                 for scores in part.scores(rows, chosen):
                     stored[:, rows.start : rows.stop] += (scores / len(scorer)).astype(np.float32)
-        file.attrs["damping_absolute"] = float(np.mean(absolute))
+        file.attrs["damping"] = float(np.exp(np.mean([np.log(damping.relative) for damping in used])))
+        file.attrs["damping_absolute"] = float(np.mean([damping.absolute for damping in used]))
         best = Best.none(scorer.queries)
         for rows in scorer.blocks():
             scores = stored[:, rows.start : rows.stop]

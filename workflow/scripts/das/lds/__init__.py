@@ -9,6 +9,7 @@ Notation, after arXiv 2311.00500:
 How the damping is chosen (`damping_rule`):
 
     held_out  on one half of the subsets, measured on the other, both ways; mean over 20 splits in halves
+    gcv       by generalised cross-validation of the features, without any retrained model
     oracle    the best on the reported subsets themselves, as published tables do
     none      the method has no damping
 
@@ -16,6 +17,6 @@ Resamples and halves of the subsets are all given as multiplicities `counts` [B,
 occurs. A correlation that is undefined because one side is constant counts as 0, no evidence of a relation.
 """
 
-from das.lds.table import COLUMNS, measure_lds
+from das.lds.table import COLUMNS, MAIN_RULES, measure_lds
 
-__all__ = ["COLUMNS", "measure_lds"]
+__all__ = ["COLUMNS", "MAIN_RULES", "measure_lds"]

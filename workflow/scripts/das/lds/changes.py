@@ -9,6 +9,7 @@ import pandas as pd
 
 from das.ablation import Change
 from das.lds.comparison import difference, read_methods
+from das.lds.table import MAIN_RULES
 
 COLUMNS = [
     "dataset",
@@ -46,7 +47,7 @@ def summarise_changes(
         UserError: a file does not belong to the others.
     """
     table = pd.concat([pd.read_csv(path) for path in tables])
-    rows = table[table["damping_rule"] != "oracle"].set_index(["method", "split"])
+    rows = table[table["damping_rule"].isin(MAIN_RULES)].set_index(["method", "split"])
     measured = {method.method: method for method in read_methods(statistics)}
     found = []
     for change in [Change(base, BASE, base), *changes]:

@@ -15,11 +15,15 @@ from das.lds.resampling import FEWEST_SUBSETS
 
 @dataclass(frozen=True)
 class Predicted:
-    """An opened "predictions" artifact: prediction [L, S, Q] and relative dampings [L], NaN if undamped."""
+    """An opened "predictions" artifact: prediction [L, S, Q] and relative dampings [L], NaN if undamped.
+
+    `by_gcv` [S, Q] is the prediction at the damping of generalised cross-validation, where there is one.
+    """
 
     artifact: artifacts.Artifact
     dampings: Floats
     prediction: Floats
+    by_gcv: Floats | None
 
     @property
     def damped(self) -> bool:
@@ -32,7 +36,10 @@ class Predicted:
         with artifacts.read(path, "predictions") as artifact:
             dampings = np.asarray(artifact.attributes["damping_relative"])
             prediction = artifact.read("prediction", (len(dampings), None, None), np.float64)
-            return cls(artifact, dampings, prediction)
+            by_gcv = None
+            if "damping_gcv" in artifact.attributes:
+                by_gcv = artifact.read("prediction_gcv", prediction.shape[1:], np.float64)
+            return cls(artifact, dampings, prediction, by_gcv)
 
 
 def require_enough_subsets(predicted: Predicted) -> None:

@@ -3,7 +3,7 @@
 Columns, LDS and ceiling in percent:
 
     dataset, method, split       of which queries: val (held out) or gen (generated)
-    damping_rule                 held_out, oracle or none, see `das.lds`
+    damping_rule                 held_out, gcv, oracle or none, see `das.lds`
     damping                      relative to the mean eigenvalue; held_out: geometric mean of those chosen
     lds                          the LDS with that rule
     ci_low, ci_high              its 95% interval: percentiles over bootstrap resamples of the subsets.
@@ -41,6 +41,8 @@ from das.lds.resampling import Resamples
 from das.lds.statistics import MethodStatistics, Statistics, measure_statistics
 from das.losses import read_losses
 
+# Each method has exactly one row per split with one of these.
+MAIN_RULES = ("held_out", "none")
 COLUMNS = [
     "dataset",
     "method",
@@ -133,6 +135,19 @@ def _rows(
             "lds_centred": float(statistics.halves_centred.mean()),
             "negative_queries": int((statistics.queries < 0).sum()),
             **_intervals(statistics.replicates, statistics.replicates_centred),
+            **common,
+        }
+    if predicted.by_gcv is not None:
+        by_gcv = predicted.by_gcv[None]
+        yield {
+            "damping_rule": "gcv",
+            "damping": float(predicted.artifact.attributes["damping_gcv"]),
+            "lds": float(lds(by_gcv, measured)[0]),
+            "lds_centred": float(lds(by_gcv, centre(measured))[0]),
+            "negative_queries": int((query_lds(by_gcv, measured) < 0).sum()),
+            **_intervals(
+                _bootstrap(by_gcv, measured, resamples), _bootstrap(by_gcv, centre(measured), resamples)
+            ),
             **common,
         }
     by_damping, centred = lds(prediction, measured), lds(prediction, centre(measured))
