@@ -314,6 +314,17 @@ def test_models_that_methods_learn_from_can_be_trained_one_to_a_job(tmp_path):
     assert not {"draw_subsets", "train_subset_models_cifar2"} & plan.keys()
 
 
+@pytest.mark.parametrize("damping", ["gcv", 0.1])
+def test_scores_need_no_retrained_models_where_the_damping_does_not(tmp_path, damping):
+    workflow = Workflow(tmp_path)
+    target = "results/tiny/scores/das/gen.h5"
+    assert {"train_subset_models", "measure_lds"} <= workflow.planned(target).keys()
+    workflow.config["scores"] = {"damping": damping}
+    plan = workflow.planned(target)
+    assert plan["score_images"] == 1
+    assert not {"train_subset_models", "evaluate_subset_models", "draw_subsets", "measure_lds"} & plan.keys()
+
+
 def test_files_placed_by_hand_are_kept(tmp_path):
     """Whatever their dates say: an edit of the code that downloads must not delete them."""
     (tmp_path / "data/models/someone--model").mkdir(parents=True)
