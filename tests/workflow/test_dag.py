@@ -291,13 +291,14 @@ def test_an_ablation_changes_one_factor_at_a_time(undisturbed, tmp_path):
     table = pd.read_csv(tmp_path / "results/tiny/ablation.csv")
     lines = [f"{row.factor} {row.value}" for row in table[table.split == "val"].itertuples()]
     assert lines[0] == "base das"
-    assert lines[1:] == [
+    assert set(lines[1:]) == {
         "timesteps 2",
         *(f"dimension {size}" for size in (16, 64, "exact")),
         "parameters ^up_blocks",
         "score das_linear",
         "candidates raw 10",
-    ]
+    }
+    assert len(lines) == 8
     own = pd.read_csv(tmp_path / "results/tiny/lds_das.csv").set_index(["split", "damping_rule"])
     base = table[table.factor == "base"].set_index("split")
     assert base.loc["val", "lds"] == own.loc[("val", "held_out"), "lds"]
