@@ -87,28 +87,26 @@ def plot_ablation(table: pd.DataFrame, path: Path) -> None:
     Left the LDS with its 95% interval, the base method's as a dashed line; right the seconds for validation
     queries.
     """
-    lines = _ablation_lines(table)
-    figure = Figure(figsize=(8, 1.3 + 0.26 * len(lines)), dpi=160, layout="constrained")
+    place = _ablation_places(table)
+    splits = [name for name in COLOURS if name in set(table["split"])]
+    figure = Figure(figsize=(8, 1.3 + 0.3 * -min(place.values())), dpi=160, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
-    place = {key: len(lines) - 1 - row for row, key in enumerate(lines) if key is not None}
-    for split, rows in table.groupby("split"):
+    for split in splits:
+        rows, colour = table[table["split"] == split], COLOURS[split]
         y = np.array([place[key] for key in zip(rows["factor"], rows["value"], strict=True)])
         y = y + OFFSETS[split]
-        left.hlines(y, rows["ci_low"], rows["ci_high"], color=COLOURS[split], linewidth=1.8, alpha=0.55)
-        left.plot(
-            rows["lds"], y, "o", color=COLOURS[split], markersize=5, label=f"{LABELS[split]}, 95% interval"
-        )
+        left.hlines(y, rows["ci_low"], rows["ci_high"], color=colour, linewidth=1.8, alpha=0.55)
+        left.plot(rows["lds"], y, "o", color=colour, markersize=5, label=f"{LABELS[split]}, 95% interval")
         base = rows[rows["factor"] == "base"]["lds"].item()
-        left.axvline(base, color=COLOURS[split], linestyle="--", linewidth=1, zorder=1)
-    cost = table[table["split"] == min(table["split"], key=list(COLOURS).index)]
+        left.axvline(base, color=colour, linestyle="--", linewidth=1, zorder=1)
+    cost = table[table["split"] == splits[0]]
     bars = [place[key] for key in zip(cost["factor"], cost["value"], strict=True)]
     right.barh(bars, cost["seconds"], height=0.55, color="0.75")
-    right.set_xscale("log")
     left.set_yticks(list(place.values()), [value if f == "base" else f"{f} {value}" for f, value in place])
-    left.set_ylim(-0.7, len(lines) - 0.3)
+    left.set_ylim(min(place.values()) - 0.6, 0.6)
     left.set_title(f"{table['dataset'].iloc[0]}: one factor changed at a time", loc="left", fontsize=10)
-    left.set_xlabel("LDS (%)")
-    right.set_xlabel("seconds")
+    left.set_xlabel("LDS (%)", fontsize=9)
+    right.set_xlabel(f"seconds, {LABELS[splits[0]]}", fontsize=9)
     for axes in (left, right):
         axes.grid(axis="x", color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -120,14 +118,16 @@ def plot_ablation(table: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _ablation_lines(table: pd.DataFrame) -> list[tuple[str, str] | None]:
-    """(factor, value) from top to bottom, with a gap (None) between factors."""
-    lines: list[tuple[str, str] | None] = []
-    for factor, value in dict.fromkeys(zip(table["factor"], table["value"], strict=True)):
-        if lines and lines[-1] is not None and lines[-1][0] != factor:
-            lines.append(None)
-        lines.append((factor, value))
-    return lines
+def _ablation_places(table: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Height of each (factor, value), from 0 downwards, with a gap between factors."""
+    place: dict[tuple[str, str], float] = {}
+    height, before = 0.0, None
+    for factor, value in zip(table["factor"], table["value"], strict=True):
+        if (factor, value) in place:
+            continue
+        height -= 0.0 if before is None else 1.0 if factor == before else 1.4
+        place[factor, value], before = height, factor
+    return place
 
 
 def contact_sheet(images: NDArray[np.uint8], path: Path, columns: int = 10, scale: int | None = None) -> None:
