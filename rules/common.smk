@@ -36,7 +36,8 @@ try:
     # What lds.csv holds, and what ablation.csv holds besides.
     MAIN_METHODS = attributions(config)
     ABLATION = ablation.changes(config)
-    FEATURES, METHODS = ablation.extended(config)
+    EXTENDED = ablation.extended(config)
+    METHODS = attributions(EXTENDED)
     DATASETS = configuration.load_datasets(
         Path(workflow.basedir, "config", "datasets"),
         config["datasets"],
@@ -182,6 +183,21 @@ SOURCE_CODE = {
 }
 
 
+# Modules that decide scores, besides the one with the scoring rule.
+SCORING_CODE = (
+    "scoring",
+    "scorer",
+    "providers",
+    "kernel",
+    "shards",
+    "projection",
+    "losses",
+    "clean",
+    "methods/base",
+    "methods/similarity",
+)
+
+
 def source_code(wildcards):
     """The modules that read a data set's kind of source."""
     kind = dataset(wildcards)["source"]["kind"]
@@ -242,7 +258,8 @@ def clip_model(wildcards):
                     f"clip.model: no file {f'{folder}/{name}'!r}, expected a folder with "
                     f"{', '.join(paths.CLIP_FILES)}, or the name of a CLIP model on the Hugging Face hub"
                 )
-    return [f"{folder}/{name}" for name in paths.CLIP_FILES[:1]]
+        return [f"{folder}/{name}" for name in paths.CLIP_FILES]
+    return [f"{folder}/{paths.CLIP_FILES[0]}"]
 
 
 def inputs_folder(settings):
@@ -289,9 +306,9 @@ def kernel_shards(wildcards):
 
 def feature_settings(wildcards):
     """What makes features: output function and normalisation, timesteps, noise and projection, as JSON."""
-    if wildcards.features not in FEATURES:
+    if wildcards.features not in EXTENDED["features"]:
         fail(f"features: no {wildcards.features!r}, known are {', '.join(config['features'])}")
-    return json.dumps(dataset(wildcards)["gradients"] | FEATURES[wildcards.features])
+    return json.dumps(dataset(wildcards)["gradients"] | EXTENDED["features"][wildcards.features])
 
 
 def kernel_settings(wildcards):
@@ -350,7 +367,7 @@ def method(wildcards):
     if wildcards.method not in METHODS:
         fail(f"methods: no {wildcards.method!r}, known are {', '.join(MAIN_METHODS)}")
     found = METHODS[wildcards.method]
-    missing = found.missing(config, dataset(wildcards))
+    missing = found.missing(EXTENDED, dataset(wildcards))
     if missing:
         fail(f"{wildcards.dataset}: {found.name} needs {missing}")
     split = getattr(wildcards, "split", None)
@@ -384,7 +401,7 @@ def of_ablation(file):
     return lambda wildcards: expand(f"results/{wildcards.dataset}/{file}", method=names)
 
 
-def method_modules(wildcards):
+def rule_file(wildcards):
     """The file that defines a method's scoring rule."""
     return os.path.relpath(method(wildcards).rule.score.__code__.co_filename)
 
@@ -407,8 +424,8 @@ def scoring_inputs(wildcards):
     found, folder = method(wildcards), f"results/{wildcards.dataset}"
     variants, inputs = found.variants(dataset(wildcards)), found.inputs
     files = {
-        "code": lib(*(f"das/{name}.py" for name in ("scoring", "scorer", "providers", "kernel", "clean"))),
-        "rule": method_modules(wildcards),
+        "code": lib(*(f"das/{name}.py" for name in SCORING_CODE)),
+        "rule": rule_file(wildcards),
     }
     if found.features:
         journey = JOURNEY if found.queries == "journey" else ""
@@ -434,13 +451,34 @@ def scoring_inputs(wildcards):
     return files
 
 
-def scoring_options(wildcards, input):
-    """Command line options for those files, and for how the method uses them."""
+def method_options(wildcards):
+    """Command line options for how a method scores, which decide its result whatever files it reads."""
     found = method(wildcards)
-    parts = len(found.variants(dataset(wildcards)))
     options = [f"--score {found.rule.name} --split {wildcards.split}"]
-    if config["method_modules"]:
-        options.append(f"--modules {' '.join(map(shlex.quote, config['method_modules']))}")
+    if found.over == "timesteps":
+        options.append("--by-timestep")
+    if found.dimension:
+        options.append(f"--dimension {found.dimension}")
+    if found.candidates:
+        options.append(f"--candidates-by {found.candidates.by} --candidates {found.candidates.count}")
+    return " ".join(options)
+
+
+def damping_grid(wildcards):
+    """Dampings for which a method predicts losses."""
+    return config["evaluation"]["dampings"] if method(wildcards).rule.damped else []
+
+
+def module_options(wildcards, input):
+    """Command line option for the files with further scoring rules; no reason to score anew."""
+    files = " ".join(map(shlex.quote, config["method_modules"]))
+    return f"--modules {files}" if files else ""
+
+
+def scoring_files(wildcards, input):
+    """Command line options for the files that a method scores from."""
+    parts = len(method(wildcards).variants(dataset(wildcards)))
+    options = [module_options(wildcards, input)]
     for name in input.keys():
         flag = f"--{name.replace('_', '-')}"
         if name in ("train_features", "query_features"):
@@ -450,10 +488,4 @@ def scoring_options(wildcards, input):
             ]
         elif name.startswith(("train_", "query_", "retrained_", "kernels")):
             options.append(f"{flag} {input[name]}")
-    if found.over == "timesteps":
-        options.append("--by-timestep")
-    if found.dimension:
-        options.append(f"--dimension {found.dimension}")
-    if found.candidates:
-        options.append(f"--candidates-by {found.candidates.by} --candidates {found.candidates.count}")
     return " ".join(options)

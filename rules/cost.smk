@@ -30,14 +30,17 @@ rule estimate_cost:
         "../envs/das.yaml"
     params:
         settings=lambda wildcards: json.dumps(dataset(wildcards)),
-        config=as_json({name: config[name] for name in ("features", "kernels", "clip", "methods", "evaluation")}),
+        config=as_json(
+            {name: config[name] for name in ("features", "kernels", "clip", "methods", "evaluation")}
+        ),
         gpu_tflops=as_json(config["execution"]["gpu_tflops"]),
+        modules=module_options,
     message:
         "{wildcards.dataset}: estimating hours, memory and disk"
     shell:
         "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
         " --settings {params.settings:q} --config {params.config:q}"
-        " --gpu-tflops {params.gpu_tflops:q} --output {output}"
+        " --gpu-tflops {params.gpu_tflops:q} {params.modules} --output {output}"
 
 
 rule describe_costs:

@@ -28,13 +28,14 @@ rule predict_losses:
     conda:
         "../envs/das.yaml"
     params:
-        dampings=config["evaluation"]["dampings"],
-        inputs=scoring_options,
+        dampings=damping_grid,
+        method=method_options,
+        files=scoring_files,
     message:
         "{wildcards.dataset}: predicting losses, {wildcards.method} on {wildcards.split}"
     shell:
         "python {input.script} --log {log} --threads {threads}"
-        " {params.inputs} --subsets {input.subsets}"
+        " {params.method} {params.files} --subsets {input.subsets}"
         " --dampings {params.dampings} --output {output}"
 
 
@@ -120,13 +121,14 @@ rule score_images:
     conda:
         "../envs/das.yaml"
     params:
-        inputs=scoring_options,
+        method=method_options,
+        files=scoring_files,
         damping=config["scores"]["damping"],
-        dampings=config["evaluation"]["dampings"],
+        dampings=lambda wildcards: damping_grid(wildcards) if config["scores"]["damping"] == "gcv" else [],
         table=lambda wildcards, input: f"--table {input.table[0]}" if input.table else "",
         top=config["scores"]["top"],
     message:
         "{wildcards.dataset}: scoring training images, {wildcards.method} for {wildcards.split}"
     shell:
-        "python {input.script} --log {log} --threads {threads} {params.inputs}"
+        "python {input.script} --log {log} --threads {threads} {params.method} {params.files}"
         " --damping {params.damping} --dampings {params.dampings} {params.table} --top {params.top} --output {output}"

@@ -11,6 +11,7 @@ from test_lds import DAMPINGS, write_losses, write_predictions
 
 from das import ablation
 from das.ablation import Change
+from das.attribution import attributions
 from das.errors import UserError
 from das.lds import measure_lds
 from das.lds.changes import COLUMNS, summarise_changes
@@ -44,7 +45,8 @@ def changed(**ablation_settings):
 
 
 def test_one_factor_is_changed_at_a_time():
-    features, methods = ablation.extended(CONFIG)
+    config = ablation.extended(CONFIG)
+    features, methods = config["features"], attributions(config)
     base = methods["das"]
     own = CONFIG["features"]["mean"]
 
@@ -64,7 +66,8 @@ def test_one_factor_is_changed_at_a_time():
 
 
 def test_one_gradient_pass_serves_all_dimensions():
-    features, methods = ablation.extended(CONFIG)
+    config = ablation.extended(CONFIG)
+    features, methods = config["features"], attributions(config)
     assert features["ablation_dimension"] == CONFIG["features"]["mean"] | {"dimension": 8192}
     for size in (512, 8192):
         method = methods[f"ablation_dimension_{size}"]
@@ -83,7 +86,7 @@ def test_one_gradient_pass_serves_all_dimensions():
 )
 def test_changes_that_make_no_method_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        ablation.extended(changed(**settings))
+        attributions(ablation.extended(changed(**settings)))
 
 
 @pytest.fixture

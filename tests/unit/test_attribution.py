@@ -15,7 +15,13 @@ DATASET = {
     "train": {"checkpoints": [25, 50]},
     "ensemble": {"seeds": [3, 9]},
     "retrain": {"subsets": 8},
-    "gradients": {"timesteps": 10, "strategy": "uniform"},
+    "gradients": {
+        "timesteps": 10,
+        "strategy": "uniform",
+        "projection": "count-sketch",
+        "dimension": 64,
+        "projection_seed": 0,
+    },
     "errors": {"timesteps": 50},
 }
 
@@ -44,7 +50,11 @@ def of(entry):
             "methods over timesteps have kernels of their own",
         ),
         (
-            {"score": "trak", "features": "loss", "over": "checkpoints", "queries": "journey"},
+            {"score": "das_gn", "features": "loss", "kernel": "gauss_newton", "dimension": 8},
+            "the kernel gauss_newton is not folded",
+        ),
+        (
+            {"score": "trak", "features": "loss", "over": "seeds", "queries": "journey"},
             r"m\.queries: journey goes with the final model alone",
         ),
     ],
@@ -60,7 +70,7 @@ def test_the_parts_of_a_method_are_named_by_its_features_folders():
 
     assert variants() == [""]
     assert variants(over="checkpoints") == ["@checkpoint-25", "@checkpoint-50", ""]
-    assert variants(over="seeds") == ["", "@seed-3", "@seed-9"]
+    assert variants(over="seeds") == ["@seed-3", "@seed-9", ""]
 
 
 def test_journeys_score_generated_queries_alone():
@@ -79,12 +89,32 @@ def test_journeys_score_generated_queries_alone():
         ({"score": "grad_dot", "features": "loss", "over": "seeds"}, {"ensemble": {"seeds": []}}, "ensemble"),
         ({"score": "datamodel"}, {"retrain": {"subsets": 7}}, "retrain"),
         ({"score": "das", "features": "apart", "over": "timesteps"}, {"errors": {"timesteps": 25}}, "errors"),
+        (
+            {"score": "das", "features": "apart", "over": "timesteps"},
+            {"gradients": DATASET["gradients"] | {"strategy": "cumulative"}},
+            "errors",
+        ),
+        (
+            {"score": "das", "features": "loss", "dimension": 32},
+            {"gradients": DATASET["gradients"] | {"dimension": 48}},
+            "dimension: found 32, allowed are divisors of 48 with projection count-sketch or dense; the "
+            "projection of loss is count-sketch",
+        ),
     ],
 )
 def test_what_a_data_set_lacks_is_named(entry, change, message):
     method = of(entry)
     assert method.missing(CONFIG, DATASET) is None
-    assert method.missing(CONFIG, DATASET | change).startswith(f"{message}.")
+    assert method.missing(CONFIG, DATASET | change).startswith(message)
+
+
+def test_a_kernel_must_be_of_its_features_projection():
+    method = of({"score": "das_gn", "features": "loss", "kernel": "gauss_newton"})
+    assert method.missing(CONFIG, DATASET) is None
+    other = CONFIG | {"kernels": {"gauss_newton": {"dimension": 32}}}
+    assert method.missing(other, DATASET) == (
+        "kernels.gauss_newton.dimension: found 32, needed is that of the features loss, 64"
+    )
 
 
 def test_clip_needs_a_model_also_where_it_only_chooses_candidates():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 from test_kernel import write_shard
 
 import das
-from das import artifacts, methods, shards
+from das import artifacts, methods, providers, shards
 from das.attribution import Candidates
 from das.errors import UserError
 from das.methods import METHODS, Block, Method, method
@@ -250,6 +251,48 @@ def test_scores_that_are_not_finite_are_named(tmp_path, monkeypatch):
         predict_losses(broken, toy.sources, toy.subsets, [], tmp_path / "p.h5")
 
 
+def test_what_a_method_did_not_ask_for_is_named(tmp_path):
+    toy = Toy(tmp_path, 6)
+
+    @method(inputs=("images",))
+    def careless(block: Block):
+        return block.query_pixels @ block.train_pixels.T * block.one_minus_leverage
+
+    @method(inputs=("images",), prepare=lambda everything: np.linalg.norm(everything.train_pixels))
+    def early(block: Block):
+        return block.query_pixels @ block.train_pixels.T / block.prepared
+
+    @method(inputs=("images",))
+    def narrow(block: Block):
+        return (block.query_pixels @ block.train_pixels.T).mean(0, keepdims=True)
+
+    for own, message in [
+        (careless, "uses block.one_minus_leverage, which none of its inputs gives"),
+        (early, "uses block.train_pixels, which none of its inputs gives, or not before there are blocks"),
+        (narrow, r"method narrow: scores have shape \(1, 13\), expected \(4, 13\)"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            predict_losses(own, toy.sources, toy.subsets, [], tmp_path / "p.h5")
+
+
+def test_only_one_part_has_its_kernel_in_memory(tmp_path, monkeypatch):
+    toy = Toy(tmp_path, 6)
+    alive, most = weakref.WeakSet(), []
+    build = providers.build_kernel
+
+    def counted(*arguments):
+        kernel = build(*arguments)
+        alive.add(kernel)
+        most.append(len(alive))
+        return kernel
+
+    monkeypatch.setattr(providers, "build_kernel", counted)
+    both = replace(toy.sources, parts=[toy.part] * 3)
+    predict_losses(METHODS["das"], both, toy.subsets, DAMPINGS, tmp_path / "p.h5")
+    score_images(METHODS["das"], both, [0.3], "number", 5, tmp_path / "s.h5")
+    assert most == [1] * 6
+
+
 def test_an_unknown_method_is_refused_with_those_that_are_known():
     with pytest.raises(UserError, match=r"unknown method 'daz', known are .*das, .*trak"):
         methods.get("daz")
@@ -430,7 +473,15 @@ def test_retraining_leaves_images_out_that_every_model_saw(tmp_path):
 
 
 OWN = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 from das.methods import method
+
+@dataclass
+class Unused:
+    number: int
 
 @method(inputs=("images",))
 def brightness(block):

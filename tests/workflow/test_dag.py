@@ -188,6 +188,24 @@ def test_a_changed_damping_grid_rebuilds_scores_alone(undisturbed):
     assert set(plan) == SCORES
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"score": "das_linear", "features": "mean"},
+        {"score": "das", "features": "mean", "dimension": 32},
+        {"score": "das", "features": "mean", "candidates": {"by": "raw", "count": 5}},
+    ],
+    ids=["rule", "dimension", "candidates"],
+)
+def test_a_changed_method_is_scored_anew_and_no_other(undisturbed, entry):
+    workflow = Workflow(undisturbed.folder)
+    workflow.config = copy.deepcopy(undisturbed.config)
+    workflow.config["methods"] = {"das": entry}
+    plan = workflow.planned(*ALL)
+    jobs = {"measure_lds": 1, "summarise_lds": 1, "compare_methods": 1, "score_images": 1}
+    assert plan == jobs | {"predict_losses": 2}
+
+
 def test_how_to_run_rebuilds_nothing(undisturbed):
     workflow = changed(undisturbed, "jobs", "rows_per_batch", 7)
     workflow.config["execution"] = {"device": "cpu", "checkpoint_seconds": 1}

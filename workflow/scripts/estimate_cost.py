@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
-from das import artifacts, cli
+from das import artifacts, cli, methods
 from das.cost.estimate import estimate_costs
 
 
 def run(arguments):
+    for module in arguments.modules:
+        methods.load(module)
     settings, config, tflops = map(json.loads, (arguments.settings, arguments.config, arguments.gpu_tflops))
     table = estimate_costs(arguments.dataset, settings, config, tflops)
     with artifacts.replacing(arguments.output) as beside:
@@ -17,7 +19,8 @@ def run(arguments):
 options = cli.parser(__doc__)
 options.add_argument("--dataset", required=True, help="its name")
 options.add_argument("--settings", required=True, help="JSON of the data set's settings")
-options.add_argument("--config", required=True, help="JSON of features, methods and evaluation")
+options.add_argument("--config", required=True, help="JSON of features, kernels, clip, methods, evaluation")
+options.add_argument("--modules", type=Path, nargs="*", default=[], help="files with further scoring rules")
 options.add_argument("--gpu-tflops", required=True, help="JSON of sustained TFLOP/s by precision")
 options.add_argument("--output", type=Path, required=True)
 cli.main(run, options)

@@ -17,5 +17,5 @@ def run(arguments):
 
 options = cli.scoring_options(cli.parser(__doc__))
 options.add_argument("--subsets", type=Path, required=True)
-options.add_argument("--dampings", type=float, nargs="+", required=True, help="relative dampings")
+options.add_argument("--dampings", type=float, nargs="*", default=[], help="relative dampings")
 cli.main(run, options)

@@ -26,7 +26,7 @@ def choose_dampings(arguments):
 
 options = cli.scoring_options(cli.parser(__doc__))
 options.add_argument("--damping", required=True, help="held_out, gcv or a relative damping")
-options.add_argument("--dampings", type=float, nargs="+", required=True, help="those that gcv chooses from")
+options.add_argument("--dampings", type=float, nargs="*", default=[], help="those that gcv chooses from")
 options.add_argument("--table", type=Path, help="LDS table of the method, for held_out")
 options.add_argument("--top", type=int, required=True, help="how many of the highest scores to list")
 cli.main(run, options)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from das.attribution import Attribution, attributions
 from das.errors import UserError
 
 PREFIX = "ablation_"
@@ -45,19 +44,14 @@ def changes(config: Mapping[str, Any]) -> list[Change]:
     return found
 
 
-def extended(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Attribution]]:
-    """All features and methods, those of the changes among them.
-
-    Raises:
-        UserError: a change does not go together with the base method, or see `entries`.
-    """
+def extended(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the features and methods of all changes; for errors see `entries`."""
     features, methods = entries(config)
-    everything = {
+    return {
         **config,
         "features": config["features"] | features,
         "methods": config["methods"] | methods,
     }
-    return everything["features"], attributions(everything)
 
 
 def entries(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -68,8 +62,9 @@ def entries(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     base_name = config["ablation"]["base"]
     base = config["methods"].get(base_name)
-    if base is None or base.get("features") not in config["features"]:
-        using = [name for name, entry in config["methods"].items() if "features" in entry]
+    if base is None or base.get("features") not in config["features"] or "kernel" in base:
+        # A kernel's projection and parameters are its own: they would not change with the features'.
+        using = [name for name, m in config["methods"].items() if "features" in m and "kernel" not in m]
         raise UserError(
             f"config/config.yaml: ablation.base: found {base_name!r}, allowed are {', '.join(using)}"
         )

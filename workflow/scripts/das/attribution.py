@@ -106,9 +106,11 @@ class Attribution:
                     f"{key}.kernel: found {self.kernel!r}, but {rule.name} needs the kernel of its own "
                     "features; remove it"
                 )
+            if self.dimension is not None:
+                raise UserError(f"{key}.dimension: the kernel {self.kernel} is not folded; remove it")
             if self.over == "timesteps":
                 raise UserError(f"{key}.kernel: methods over timesteps have kernels of their own; remove it")
-        if self.queries is not None and self.over == "checkpoints":
+        if self.queries is not None and self.over is not None:
             raise UserError(f"{key}.queries: {self.queries} goes with the final model alone, remove over")
 
     @property
@@ -122,11 +124,11 @@ class Attribution:
         return ("gen",) if self.queries == "journey" else SPLITS
 
     def variants(self, settings: Mapping[str, Any]) -> list[str]:
-        """Suffixes of the folders of each part's features, for a data set."""
+        """Suffixes of the folders of each part's features, for a data set; the main model's is the last."""
         if self.over == "checkpoints":
             return [*(f"@checkpoint-{percent}" for percent in settings["train"]["checkpoints"]), ""]
         if self.over == "seeds":
-            return ["", *(f"@seed-{seed}" for seed in settings["ensemble"]["seeds"])]
+            return [*(f"@seed-{seed}" for seed in settings["ensemble"]["seeds"]), ""]
         return [""]
 
     def missing(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
@@ -135,14 +137,10 @@ class Attribution:
             return "train.checkpoints: none are saved; list percentages of the training, such as [25, 50, 75]"
         if self.over == "seeds" and not settings["ensemble"]["seeds"]:
             return "ensemble.seeds: no further models are trained; list their seeds, such as [1, 2]"
-        if self.over == "timesteps" and "errors" in self.inputs:
-            gradients = settings["gradients"] | config["features"][self.features]
-            errors = settings["errors"]["timesteps"]
-            if gradients["strategy"] == "uniform" and errors % gradients["timesteps"]:
-                return (
-                    f"errors.timesteps: found {errors}, needed is a multiple of the gradients' "
-                    f"{gradients['timesteps']} timesteps, so that there is a residual at each"
-                )
+        if self.features is not None:
+            problem = self._missing_of_features(config, settings)
+            if problem is not None:
+                return problem
         if "embeddings" in self.inputs and config["clip"]["model"] is None:
             return (
                 "clip.model: not set; name a folder with a CLIP model, or one on the hub such as "
@@ -153,6 +151,33 @@ class Attribution:
             return (
                 f"retrain.subsets: found {found}, needed are 8 or more models besides those of the evaluation"
             )
+        return None
+
+    def _missing_of_features(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+        """The same, of what the features must be for this method."""
+        gradients = settings["gradients"] | config["features"][self.features]
+        if self.over == "timesteps" and "errors" in self.inputs:
+            errors, needed = settings["errors"]["timesteps"], gradients["timesteps"]
+            if gradients["strategy"] != "uniform" or errors % needed:
+                return (
+                    f"errors.timesteps: found {errors}, needed is a multiple of the gradients' {needed} "
+                    "uniform timesteps, so that there is a residual at each"
+                )
+        if self.dimension is not None:
+            stored = gradients["dimension"]
+            if gradients["projection"] == "none" or stored % self.dimension:
+                return (
+                    f"dimension: found {self.dimension}, allowed are divisors of {stored} with projection "
+                    f"count-sketch or dense; the projection of {self.features} is {gradients['projection']}"
+                )
+        if self.kernel is not None:
+            own = settings["gradients"] | config["kernels"][self.kernel]
+            for name in ("projection", "dimension", "projection_seed", "parameters"):
+                if own.get(name, "") != gradients.get(name, ""):
+                    return (
+                        f"kernels.{self.kernel}.{name}: found {own.get(name, '')!r}, needed is that of the "
+                        f"features {self.features}, {gradients.get(name, '')!r}"
+                    )
         return None
 
 

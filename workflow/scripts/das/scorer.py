@@ -112,9 +112,9 @@ class Scorer:
     def parts(self) -> Iterator[PartScorer]:
         """The parts, one after another: of their kernels only one is in memory."""
         for part in self._parts:
-            yield PartScorer(
-                self._method, [*part.providers(self._method), *self._shared], self.n, self._nearest
-            )
+            providers = [*part.providers(self._method), *self._shared]
+            yield PartScorer(self._method, providers, self.queries, self.n, self._nearest)
+            del providers
 
     def _open_part(self, part: Part, sources: Sources) -> Iterator[_OpenPart]:
         inputs = self._method.inputs
@@ -175,7 +175,8 @@ class Scorer:
 
     def _choose(self, candidates: Candidates, sources: Sources) -> NDArray[np.int64]:
         """The training images that are nearest to each query, [Q, M]."""
-        part = PartScorer(candidates.rule, self._open_shared(candidates.rule.inputs, sources), self.n)
+        shared = self._open_shared(candidates.rule.inputs, sources)
+        part = PartScorer(candidates.rule, shared, self.queries, self.n)
         best = Best.none(self.queries)
         for rows in self.blocks():
             for scores in part.scores(rows, [UNDAMPED]):
@@ -206,16 +207,21 @@ class PartScorer:
     """Scores by one part.
 
     Args:
-        n: number of training images.
+        queries, n: number of query and of training images.
         nearest: training images [Q, M] that alone are scored for each query; None for all.
     """
 
     def __init__(
-        self, method: Method, providers: Sequence[Provider], n: int, nearest: NDArray[np.int64] | None = None
+        self,
+        method: Method,
+        providers: Sequence[Provider],
+        queries: int,
+        n: int,
+        nearest: NDArray[np.int64] | None = None,
     ) -> None:
         self._method = method
         self._providers = providers
-        self._nearest = nearest
+        self._nearest, self._queries = nearest, queries
         self._prepared = None
         if method.prepare is not None:
             known = [p.block(range(n), None) for p in providers if p.before_blocks]
@@ -252,8 +258,12 @@ class PartScorer:
         for damping in dampings:
             given = {k: v for p in self._providers for k, v in p.block(rows, damping).items()}
             scores = self._method.score(Block(**given, prepared=self._prepared))
-            if scores.ndim != 2 or scores.shape[1] != len(rows):
-                raise ValueError(f"{self._method.name}: scores have shape {scores.shape}")
+            expected = (self._queries, len(rows))
+            if np.shape(scores) != expected:
+                raise UserError(
+                    f"method {self._method.name}: scores have shape {np.shape(scores)}, expected {expected}, "
+                    "queries by training images"
+                )
             require_finite(self._method, scores, rows)
             yield scores if self._nearest is None else np.where(self._chosen(rows), scores, 0)
 

@@ -71,6 +71,7 @@ def predict_losses(
                 prediction[index] -= summed
                 if index == best:
                     by_gcv -= summed
+        del part  # or its kernel would live on while the next one is built
 
     settings = scorer.settings | {"dampings": relative if method.damped else []}
     seconds, size = _cost(sources.computed())
@@ -148,6 +149,7 @@ def score_images(
             for rows in scorer.blocks():
                 for scores in part.scores(rows, chosen):
                     stored[:, rows.start : rows.stop] += (scores / len(scorer)).astype(np.float32)
+            del part  # or its kernel would live on while the next one is built
         file.attrs["damping"] = float(np.exp(np.mean([np.log(damping.relative) for damping in used])))
         file.attrs["damping_absolute"] = float(np.mean([damping.absolute for damping in used]))
         best = Best.none(scorer.queries)
@@ -164,6 +166,8 @@ def _cost(files: Sequence[Path]) -> tuple[float, int]:
     seconds, size, training = 0.0, 0, dict[str, float]()
     for path in files:
         with artifacts.read(path, *COMPUTED) as artifact:
+            if "seconds" not in artifact.attributes:
+                raise UserError(f"{path}: made by an older version; delete it and make it again")
             seconds += artifact.attributes["seconds"]
             spent = float(artifact.attributes.get("training_seconds", 0.0))
             training[artifact.weights] = max(spent, training.get(artifact.weights, 0.0))

@@ -8,6 +8,7 @@ it is parsed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -43,10 +44,11 @@ def load(path: Path) -> None:
     path = Path(path).absolute()
     if path in _LOADED:
         return
-    spec = spec_from_file_location(path.stem, path)
+    spec = spec_from_file_location(f"das_method_module_{len(_LOADED)}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"method_modules: no file {str(path)!r} with Python code")
     module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the module of a class
     try:
         spec.loader.exec_module(module)
     except Exception as error:

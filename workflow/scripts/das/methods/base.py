@@ -11,58 +11,67 @@ Sign convention: a positive score means that having the image in training lowers
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from das.errors import UserError
+
 Floats = NDArray[np.floating]
 
 DAMPED = ("kernel", "leverage", "norms")
+# In the place of what a method's inputs do not give.
+ABSENT: Any = None
 INPUTS = (*DAMPED, "features", "errors", "images", "embeddings", "retraining")
-
-
-def _absent() -> Floats:
-    return np.empty(0)
 
 
 @dataclass(frozen=True)
 class Block:
     """What a method may use to score a block of n training images for Q queries.
 
-    Only what follows from the method's `inputs` is there.
+    Only what follows from the method's `inputs` is there; reading anything else raises UserError.
     """
 
-    inner: Floats = field(default_factory=_absent)
+    inner: Floats = ABSENT
     """kernel: g_qᵀ K g_i, [Q, n]."""
-    one_minus_leverage: Floats = field(default_factory=_absent)
+    one_minus_leverage: Floats = ABSENT
     """leverage: 1 - h_i, [n], in (0, 1]; of the features' own kernel alone."""
-    kernel_norm: Floats = field(default_factory=_absent)
+    kernel_norm: Floats = ABSENT
     """norms: ‖K g_i‖, [n]."""
-    feature_norm: Floats = field(default_factory=_absent)
+    feature_norm: Floats = ABSENT
     """norms: ‖g_i‖, [n]."""
-    query_features: Floats = field(default_factory=_absent)
+    query_features: Floats = ABSENT
     """features: g_q, [Q, k]."""
-    train_features: Floats = field(default_factory=_absent)
+    train_features: Floats = ABSENT
     """features: g_i, [n, k]."""
-    errors: Floats = field(default_factory=_absent)
+    errors: Floats = ABSENT
     """errors: error[i, t], [n, T]."""
-    query_pixels: Floats = field(default_factory=_absent)
+    query_pixels: Floats = ABSENT
     """images: pixels in [-1, 1], or latents of a latent model, [Q, d]."""
-    train_pixels: Floats = field(default_factory=_absent)
+    train_pixels: Floats = ABSENT
     """images: likewise, [n, d]."""
-    query_embeddings: Floats = field(default_factory=_absent)
+    query_embeddings: Floats = ABSENT
     """embeddings: CLIP's image embeddings, [Q, e]."""
-    train_embeddings: Floats = field(default_factory=_absent)
+    train_embeddings: Floats = ABSENT
     """embeddings: likewise, [n, e]."""
-    retrained_on: Floats = field(default_factory=_absent)
+    retrained_on: Floats = ABSENT
     """retraining: 1 where model m was trained on image i, else 0, [M, n]."""
-    retrained_losses: Floats = field(default_factory=_absent)
+    retrained_losses: Floats = ABSENT
     """retraining: loss of model m on the query, mean over seeds, [M, Q]."""
     prepared: Any = None
     """What the method's `prepare` returned."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if value is ABSENT and name in Block.__dataclass_fields__ and name != "prepared":
+            raise UserError(
+                f"method: uses block.{name}, which none of its inputs gives, or not before there are blocks; "
+                "see das/methods/base.py"
+            )
+        return value
 
     @property
     def residual(self) -> Floats:
@@ -79,8 +88,8 @@ class Method:
         score: scores [Q, n] of a block; its docstring states formula and source.
         inputs: which of `INPUTS` it needs.
         magnitude: whether scores are magnitudes, without the sign of the convention.
-        prepare: called once with a block of all training images that holds what `errors` and `retraining`
-            give, for what depends on more than one block.
+        prepare: called once for each part with a block of all training images that holds what "errors" and
+            "retraining" give and nothing else, for what depends on more than one block.
     """
 
     name: str
