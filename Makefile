@@ -25,12 +25,12 @@ help:
 	@touch $@
 
 demo: .venv/run
-	@echo "Making results/digits: about 10 minutes on two cores"
+	@echo "Making results/digits: about 15 minutes on two cores"
 	$(BIN)/snakemake --cores $(CORES) demo --quiet host reason
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
 
 test: .venv/dev
-	@echo "Running unit tests and the workflow on tiny data sets: about 20 minutes on two cores"
+	@echo "Running unit tests and the workflow on tiny data sets: about half an hour on two cores"
 	$(BIN)/python -m pytest
 
 lint: .venv/dev
