@@ -139,5 +139,5 @@ def test_a_gradient_that_is_not_finite_is_named(tmp_path):
 
 def test_every_output_function_of_the_schema_is_there():
     schema = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-    named = schema["properties"]["features"]["additionalProperties"]["properties"]["output"]["enum"]
+    named = schema["$defs"]["output"]["enum"]
     assert set(named) == set(OUTPUT_FUNCTIONS)

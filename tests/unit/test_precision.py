@@ -89,10 +89,11 @@ def test_the_loss_scale_of_fp16_is_part_of_the_training_state(tmp_path):
     optimizer.step()
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=7)
     scaler.scale(torch.ones(()))  # makes its state
-    training.save_state(tmp_path / "state", network, optimizer, 5, scaler)
+    training.save_state(tmp_path / "state", network, optimizer, 5, 1.5, scaler)
 
     fresh = torch.amp.GradScaler("cpu")
     other = model(1).network
     assert training.load_state(tmp_path / "state", other, torch.optim.AdamW(other.parameters()), fresh) == 5
     assert fresh.state_dict() == scaler.state_dict()
+    assert training.read_seconds(tmp_path / "state") == 1.5
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
