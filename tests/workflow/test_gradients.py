@@ -1,7 +1,6 @@
 """Features and kernels are of the model, parameters and timesteps that their names and settings say."""
 
 import json
-import shutil
 
 import h5py
 import numpy as np
@@ -15,17 +14,10 @@ MINE = {"output": "loss", "timesteps": 2, "dimension": 32, "parameters": "^up_bl
 
 @pytest.fixture(scope="module")
 def chosen(undisturbed, tmp_path_factory):
-    """A copy with features of all kinds; a subset model stands for the model of another seed."""
+    """A copy with features that have settings of their own."""
     copied = undisturbed.copy(tmp_path_factory.mktemp("chosen"))
-    results = copied.folder / "results/tiny"
-    shutil.copytree(results / "lds/models/subset-03_seed-0", results / "model/seeds/43")
     copied.config["features"] = {"mine": MINE, "nothing": {"output": "loss", "parameters": "nowhere"}}
-    copied.make(
-        "results/tiny/gradients/mine/train/shard-001.h5",
-        "results/tiny/gradients/mean@seed-43/train/shard-000.h5",
-        "results/tiny/errors@seed-43/train.h5",
-        "results/tiny/kernels/gauss_newton@seed-43.h5",
-    )
+    copied.make("results/tiny/gradients/mine/train/shard-001.h5")
     return copied
 
 
@@ -42,16 +34,16 @@ def test_features_take_settings_of_their_own(chosen):
 @pytest.mark.parametrize(
     ("base", "artifact"),
     [
-        ("gradients/mean/train/shard-000.h5", "gradients/mean@seed-43/train/shard-000.h5"),
-        ("errors/train.h5", "errors@seed-43/train.h5"),
-        ("kernels/gauss_newton.h5", "kernels/gauss_newton@seed-43.h5"),
+        ("gradients/mean/train/shard-000.h5", "gradients/mean@seed-5/train/shard-000.h5"),
+        ("errors/train.h5", "errors@seed-5/train.h5"),
+        ("kernels/gauss_newton.h5", "kernels/gauss_newton@seed-5.h5"),
     ],
 )
-def test_variants_are_of_the_model_that_they_name(chosen, base, artifact):
-    results = chosen.folder / "results/tiny"
+def test_variants_are_of_the_model_that_they_name(undisturbed, base, artifact):
+    results = undisturbed.folder / "results/tiny"
     with h5py.File(results / base) as model, h5py.File(results / artifact) as variant:
         assert model.attrs["weights"] == weights_sha256(results / "model")
-        assert variant.attrs["weights"] == weights_sha256(results / "model/seeds/43")
+        assert variant.attrs["weights"] == weights_sha256(results / "model/seeds/5")
         assert model.attrs["settings"] == variant.attrs["settings"]
 
 

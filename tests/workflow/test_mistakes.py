@@ -99,7 +99,7 @@ MISTAKES = {
     "unknown scoring rule": (
         {"methods": {"mine": {"score": "magic"}}},
         "results/tiny/lds_mine.csv",
-        "methods.mine.score: found 'magic', allowed are das",
+        "methods.mine.score: found 'magic', allowed are clip_cos",
     ),
     "UNet that is not there": (
         {"datasets": {"digits": {"model": {"unet": "config/models/nowhere.json"}}}},
