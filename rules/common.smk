@@ -16,7 +16,7 @@ SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
 
 from das import ablation, configuration, methods, paths
-from das.attribution import JOURNEY, SPLITS, attributions
+from das.attribution import JOURNEY, attributions
 from das.code import code_of
 from das.errors import UserError
 from das.sources.locate import fingerprint, locate
@@ -290,7 +290,7 @@ def shard_files(folder, split):
 
     def files(wildcards):
         chosen = split.format(**wildcards)
-        where = folder(wildcards) if callable(folder) else folder.format(**wildcards)
+        where = folder.format(**wildcards)
         return [
             f"results/{wildcards.dataset}/{where}/{chosen}/{name}" for name in shard_names(wildcards, chosen)
         ]

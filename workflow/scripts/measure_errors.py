@@ -4,41 +4,29 @@ import json
 
 import numpy as np
 
-from das import artifacts, cli, diffusion, evaluation, inputs, models, resume
-from das.precision import prepare_network
+from das import artifacts, cli, diffusion, evaluation, resume
+from das.shard_jobs import open_shard
 
 
 def run(arguments):
     settings = json.loads(arguments.settings)
-    device = cli.choose_device(arguments.device)
-    model = models.load(arguments.model, device)
-    weights = models.weights_sha256(arguments.model)
-    images = inputs.read_inputs(arguments.inputs)
-    model.require(images, arguments.inputs)
-    timesteps = diffusion.choose_timesteps("uniform", settings["timesteps"], len(model.schedule))
-    indices = cli.shard_indices(arguments, len(images))
-    dtype = prepare_network(model.network, settings["precision"], device)
-    identity = settings | {
-        "dtype": str(dtype),
-        "weights": weights,
-        "inputs": artifacts.file_sha256(arguments.inputs),
-        "indices": [indices.start, indices.stop],
-    }
-    key = resume.job_key(identity, "errors", model.family)
+    job = open_shard(arguments, settings, settings["precision"])
+    timesteps = diffusion.choose_timesteps("uniform", settings["timesteps"], len(job.model.schedule))
+    key = resume.job_key(job.identity, "errors", job.model.family)
     with resume.job_state(arguments.resume, "errors", key) as state:
         draws = [
             evaluation.measure_errors(
-                model.network,
-                model.schedule,
-                images,
-                indices,
+                job.model.network,
+                job.model.schedule,
+                job.images,
+                job.indices,
                 timesteps,
                 purpose="errors/train",
                 seed=settings["seed"],
                 draw=draw,
                 rows=arguments.rows,
                 state=state,
-                precision=dtype,
+                precision=job.dtype,
             )
             for draw in range(settings["draws"])
         ]
@@ -47,9 +35,9 @@ def run(arguments):
             "errors",
             arguments.dataset,
             settings,
-            weights,
-            precision=str(dtype),
-            first=indices.start,
+            job.weights,
+            precision=str(job.dtype),
+            first=job.indices.start,
         ) as file:
             file["error"] = np.mean(draws, axis=0)
             file["timesteps"] = timesteps

@@ -3,47 +3,34 @@
 import dataclasses
 import json
 
-from das import artifacts, cli, features, inputs, models, resume
+from das import cli, features, models, resume
 from das.paths import is_member
-from das.precision import prepare_network
+from das.shard_jobs import open_shard
 
 
 def run(arguments):
     settings = features.FeatureSettings(**json.loads(arguments.settings))
-    device = cli.choose_device(arguments.device)
-    model = models.load(arguments.model, device)
-    weights = models.weights_sha256(arguments.model)
-    images = inputs.read_inputs(arguments.inputs)
-    model.require(images, arguments.inputs)
-    indices = cli.shard_indices(arguments, len(images))
-
-    dtype = prepare_network(model.network, settings.precision, device)
-    identity = dataclasses.asdict(settings) | {
-        "dtype": str(dtype),
-        "weights": weights,
-        "inputs": artifacts.file_sha256(arguments.inputs),
-        "split": arguments.split,
-        "indices": [indices.start, indices.stop],
-    }
-    key = resume.job_key(identity, "gradients", model.family)
+    identity = dataclasses.asdict(settings) | {"split": arguments.split}
+    job = open_shard(arguments, identity, settings.precision)
+    key = resume.job_key(job.identity, "gradients", job.model.family)
     with resume.job_state(arguments.resume, "gradients", key) as state:
         gradients = features.SplitGradients(
-            model.network,
-            model.schedule,
+            job.model.network,
+            job.model.schedule,
             settings,
             split=arguments.split,
             rows=arguments.rows,
-            precision=dtype,
+            precision=job.dtype,
             section=f"features.{arguments.features}",
         )
-        blocks = features.project(gradients, images, indices, state)
+        blocks = features.project(gradients, job.images, job.indices, state)
         features.write(
             arguments.output,
             arguments.dataset,
-            weights,
-            dtype,
+            job.weights,
+            job.dtype,
             gradients,
-            indices,
+            job.indices,
             blocks,
             training_seconds=models.training_seconds(arguments.model) if is_member(arguments.model) else 0.0,
         )

@@ -3,41 +3,30 @@
 import dataclasses
 import json
 
-from das import artifacts, cli, features, inputs, journey, models, resume
+from das import cli, features, journey, resume
 from das.generation import GenerationSettings
-from das.precision import prepare_network
+from das.shard_jobs import open_shard
 
 
 def run(arguments):
     settings = features.FeatureSettings(**json.loads(arguments.settings))
     generation = GenerationSettings(**json.loads(arguments.generation))
-    device = cli.choose_device(arguments.device)
-    model = models.load(arguments.model, device)
-    weights = models.weights_sha256(arguments.model)
-    images = inputs.read_inputs(arguments.inputs)
-    model.require(images, arguments.inputs)
-    indices = cli.shard_indices(arguments, len(images))
-
-    dtype = prepare_network(model.network, settings.precision, device)
-    identity = dataclasses.asdict(settings) | {
-        "generation": dataclasses.asdict(generation),
-        "dtype": str(dtype),
-        "weights": weights,
-        "inputs": artifacts.file_sha256(arguments.inputs),
-        "indices": [indices.start, indices.stop],
-    }
+    identity = dataclasses.asdict(settings) | {"generation": dataclasses.asdict(generation)}
+    job = open_shard(arguments, identity, settings.precision)
     section = f"features.{arguments.features}"
-    key = resume.job_key(identity, "journeys", model.family)
+    key = resume.job_key(job.identity, "journeys", job.model.family)
     with resume.job_state(arguments.resume, "journeys", key) as state:
-        gradients = journey.journey_gradients(model, settings, generation, arguments.rows, dtype, section)
-        blocks = journey.project_journeys(gradients, model, images, indices, generation, state)
+        gradients = journey.journey_gradients(
+            job.model, settings, generation, arguments.rows, job.dtype, section
+        )
+        blocks = journey.project_journeys(gradients, job.model, job.images, job.indices, generation, state)
         features.write(
             arguments.output,
             arguments.dataset,
-            weights,
-            dtype,
+            job.weights,
+            job.dtype,
             gradients,
-            indices,
+            job.indices,
             blocks,
             queries="journey",
         )

@@ -3,46 +3,33 @@
 import dataclasses
 import json
 
-from das import artifacts, cli, features, gauss_newton, inputs, models, resume
+from das import cli, features, gauss_newton, resume
 from das.outputs import PROBE
-from das.precision import prepare_network
+from das.shard_jobs import open_shard
 
 
 def run(arguments):
     settings = features.FeatureSettings(PROBE, normalise=False, **json.loads(arguments.settings))
-    device = cli.choose_device(arguments.device)
-    model = models.load(arguments.model, device)
-    weights = models.weights_sha256(arguments.model)
-    images = inputs.read_inputs(arguments.inputs)
-    model.require(images, arguments.inputs)
-    indices = cli.shard_indices(arguments, len(images))
-
-    dtype = prepare_network(model.network, settings.precision, device)
-    identity = dataclasses.asdict(settings) | {
-        "dtype": str(dtype),
-        "weights": weights,
-        "inputs": artifacts.file_sha256(arguments.inputs),
-        "indices": [indices.start, indices.stop],
-    }
-    key = resume.job_key(identity, "kernels", model.family)
+    job = open_shard(arguments, dataclasses.asdict(settings), settings.precision)
+    key = resume.job_key(job.identity, "kernels", job.model.family)
     with resume.job_state(arguments.resume, "kernel", key) as state:
         gradients = features.SplitGradients(
-            model.network,
-            model.schedule,
+            job.model.network,
+            job.model.schedule,
             settings,
             split="train",
             rows=arguments.rows,
-            precision=dtype,
+            precision=job.dtype,
             section=f"kernels.{arguments.kernel}",
         )
         gauss_newton.sketch_kernel(
             gradients,
-            images,
-            indices,
+            job.images,
+            job.indices,
             arguments.output,
             arguments.dataset,
-            weights,
-            dtype,
+            job.weights,
+            job.dtype,
             state,
             arguments.checkpoint_seconds,
         )

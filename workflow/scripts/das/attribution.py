@@ -21,6 +21,8 @@ from das.methods import METHODS, Method
 OVER = ("checkpoints", "seeds", "timesteps")
 SPLITS = ("val", "gen")
 JOURNEY = "@journey"
+# Settings that a kernel shares with the features that it is used with.
+KERNEL_AGREES = ("projection", "dimension", "projection_seed", "parameters")
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Attribution:
                 )
         if self.kernel is not None:
             own = settings["gradients"] | config["kernels"][self.kernel]
-            for name in ("projection", "dimension", "projection_seed", "parameters"):
+            for name in KERNEL_AGREES:
                 if own.get(name, "") != gradients.get(name, ""):
                     return (
                         f"kernels.{self.kernel}.{name}: found {own.get(name, '')!r}, needed is that of the "

@@ -66,12 +66,6 @@ def shard_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return options
 
 
-def shard_indices(arguments: argparse.Namespace, count: int) -> range:
-    """The images of the shard, of `count` in the split, that `shard_options` read."""
-    first = arguments.shard * arguments.images_per_shard
-    return range(first, min(first + arguments.images_per_shard, count))
-
-
 def scoring_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the options of scripts that score training images, among them the files to score from.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das import artifacts
+from das.attribution import KERNEL_AGREES
 from das.clean import LATENTS, PIXELS, clean_shape, read_clean
 from das.errors import UserError
 from das.kernel import Damping, Floats, Kernel, build_kernel
@@ -179,7 +180,7 @@ def read_kernel(path: Path, features: Shards) -> NDArray[np.float64]:
     with artifacts.read(path, "kernel") as artifact:
         for name in ("dataset", "weights"):
             artifacts.require_same(name, features.provenance, artifact)
-        for name in ("projection", "dimension", "projection_seed", "parameters"):
+        for name in KERNEL_AGREES:
             found, expected = artifact.settings.get(name), features.settings.get(name)
             if found != expected:
                 raise UserError(
