@@ -439,7 +439,7 @@ def scoring_inputs(wildcards):
         files["kernels"] = [f"{folder}/kernels/{found.kernel}{variant}.h5" for variant in variants]
     if "errors" in inputs:
         files["train_errors"] = [f"{folder}/errors{variant}/train.h5" for variant in variants]
-    if "images" in inputs:
+    if {"images", "image_kernel"} & inputs:
         files["train_images"] = inputs_of("train")(wildcards)
         files["query_images"] = inputs_of("{split}")(wildcards)
     if "embeddings" in inputs:

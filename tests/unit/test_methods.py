@@ -105,6 +105,10 @@ class Toy:
         pixels = [
             (images.reshape(len(images), -1) / 127.5) - 1 for images in (self.query_images, self.images)
         ]
+        mean = pixels[1].mean(0)
+        X = pixels[1] - mean
+        whole = X.T @ X + relative * np.sum(X**2) / min(X.shape) * np.eye(X.shape[1])
+        pixel_inner = (pixels[0] - mean) @ np.linalg.inv(whole) @ X.T
         clip = [self.query_embeddings.astype(np.float64), self.embeddings.astype(np.float64)]
         term = inner * r / (1 - h)
         y = self.losses.astype(np.float64).mean(2).mean(0)  # [M, Q]
@@ -125,6 +129,7 @@ class Toy:
             "das_code_residual": lambda: (inner * code_r / (1 - h)) ** 2,
             "raw_dot": lambda: pixels[0] @ pixels[1].T,
             "raw_cos": lambda: cosines(*pixels),
+            "raw_kernel": lambda: np.maximum(pixel_inner, 0) ** 2,
             "clip_dot": lambda: clip[0] @ clip[1].T,
             "clip_cos": lambda: cosines(*clip),
             "empirical_influence": lambda: np.array(
@@ -170,10 +175,14 @@ def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k
             expected = -toy.membership.astype(float) @ toy.dense(name, relative).T
             np.testing.assert_allclose(file["prediction"][index], expected, rtol=1e-4, atol=1e-5)
             if damped:
-                absolute = relative * np.sum(toy.features.astype(float) ** 2) / min(N, k)
+                matrix = toy.features.astype(float)
+                if name == "raw_kernel":
+                    matrix = toy.images.reshape(N, -1) / 127.5
+                    matrix = matrix - matrix.mean(0)
+                absolute = relative * np.sum(matrix**2) / min(matrix.shape)
                 assert file.attrs["damping_relative"][index] == relative
                 assert file.attrs["damping_absolute"][index] == pytest.approx(absolute)
-                assert file.attrs["damping_unscaled"][index] == pytest.approx(absolute * k)
+                assert file.attrs["damping_unscaled"][index] == pytest.approx(absolute * matrix.shape[1])
             else:
                 assert np.isnan(file.attrs["damping_relative"]).all()
 

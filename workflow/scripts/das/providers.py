@@ -30,6 +30,7 @@ class Provider(ABC):
         artifact: stands for its files when data sets and weights are compared.
         n, queries: number of training and of query images; None where it does not tell.
         width: numbers per training image, which decides the size of blocks.
+        kernel: where its fields depend on a damping.
         before_blocks: whether a method's `prepare` is given it, for all training images.
     """
 
@@ -37,6 +38,7 @@ class Provider(ABC):
     n: int | None = None
     queries: int | None = None
     width: int = 1
+    kernel: Kernel | None = None
     before_blocks: bool = False
 
     @abstractmethod
@@ -67,7 +69,7 @@ class KernelProvider(Provider):
     def __init__(self, train: Shards, query: Shards, given: Path | None, wanted: Sequence[str]) -> None:
         self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
         self._wanted, self.own = wanted, given is None
-        self.kernel: Kernel = build_kernel(train, None if given is None else read_kernel(given, train))
+        self.kernel = build_kernel(train, None if given is None else read_kernel(given, train))
         parts = [self.kernel.query(query.read(rows)) for rows in blocks(query.n, query.k)]
         self._query: Floats = np.concatenate(parts)
         self._train = _latest(self.kernel.train)
@@ -133,6 +135,40 @@ class ImageProvider(Provider):
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
             return {"query_pixels": self._query, "train_pixels": read_clean(artifact, rows)}
+
+
+class ImageKernelProvider(ImageProvider):
+    """The input "image_kernel": of pixels, or latents, as if they were features."""
+
+    def __init__(self, train: Path, query: Path) -> None:
+        super().__init__(train, query)
+        images = _CentredImages(train)
+        self.kernel = build_kernel(images)
+        self._coordinates = self.kernel.query(self._query - images.mean)
+        self._train = _latest(self.kernel.train)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        if damping is None:
+            return {}
+        # Relative to this kernel: beside that of gradients its scale is another one.
+        absolute = self.kernel.damping(damping.relative).absolute
+        return {"image_inner": self.kernel.inner(self._coordinates, self._train(rows), absolute)}
+
+
+class _CentredImages:
+    """Images [n, k] less their mean [k], read by blocks of rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with artifacts.read(path, PIXELS, LATENTS) as artifact:
+            self.n, *shape = clean_shape(artifact)
+        self.k, self.mean = math.prod(shape), np.zeros(1)
+        total = sum(self.read(rows).sum(0) for rows in blocks(self.n, self.k))
+        self.mean = np.asarray(total) / self.n
+
+    def read(self, rows: range) -> Floats:
+        with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
+            return read_clean(artifact, rows).astype(np.float64) - self.mean
 
 
 class EmbeddingProvider(Provider):

@@ -20,6 +20,7 @@ from das.providers import (
     EmbeddingProvider,
     ErrorProvider,
     FeatureProvider,
+    ImageKernelProvider,
     ImageProvider,
     KernelProvider,
     Provider,
@@ -140,12 +141,10 @@ class Scorer:
     def _open_shared(self, inputs: Sequence[str], sources: Sources) -> list[Provider]:
         """What does not depend on a model: the same for all parts."""
         found: list[Provider] = []
-        if "images" in inputs:
-            found.append(
-                ImageProvider(
-                    _given(sources.train_images, "images"), _given(sources.query_images, "query images")
-                )
-            )
+        for name, provider_of in (("images", ImageProvider), ("image_kernel", ImageKernelProvider)):
+            if name in inputs:
+                train = _given(sources.train_images, "images")
+                found.append(provider_of(train, _given(sources.query_images, "query images")))
         if "embeddings" in inputs:
             found.append(
                 EmbeddingProvider(
@@ -229,7 +228,7 @@ class PartScorer:
 
     def dampings(self, relative: Sequence[float]) -> list[Damping]:
         """The dampings with these relative values; `UNDAMPED` for each where there is no kernel."""
-        kernels = [p.kernel for p in self._providers if isinstance(p, KernelProvider)]
+        kernels = [p.kernel for p in self._providers if p.kernel is not None]
         return [kernels[0].damping(value) if kernels else UNDAMPED for value in relative]
 
     @property
@@ -247,6 +246,7 @@ class PartScorer:
         """
         kernel = next(p.kernel for p in self._providers if isinstance(p, KernelProvider))
         residual = next(p.residual for p in self._providers if isinstance(p, ErrorProvider))
+        assert kernel is not None
         return int(np.argmin([kernel.gcv(residual, damping.absolute) for damping in dampings]))
 
     def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[NDArray[np.floating]]:

@@ -420,9 +420,10 @@ class Estimator:
                 k = method.dimension or self._dimension(self._gradients("features", method.features))
                 size = k if method.kernel else min(n, k)
                 held = max(held, 8 * (KERNEL_MATRICES * size**2 + queries * size))
-            if "images" in method.inputs:
-                shape = self._latent.shape if self._latent else self.architecture.image
-                held = max(held, 4 * queries * math.prod(shape))
+            if {"images", "image_kernel"} & method.inputs:
+                width = math.prod(self._latent.shape if self._latent else self.architecture.image)
+                size = min(n, width) if "image_kernel" in method.inputs else 0
+                held = max(held, 4 * queries * width + 8 * (KERNEL_MATRICES * size**2 + queries * size))
         memory = PROCESS_BYTES + held + SCORING_BLOCKS * BLOCK_BYTES + self._prediction_bytes()
         disk = sum(self._prediction_bytes(method.rule.damped, method.splits) for method in self._methods)
         return RuleCost("predict_losses", self._splits, memory=memory, disk=disk)

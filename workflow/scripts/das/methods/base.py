@@ -22,7 +22,8 @@ from das.errors import UserError
 
 Floats = NDArray[np.floating]
 
-DAMPED = ("kernel", "leverage", "norms")
+GRADIENT_KERNEL = ("kernel", "leverage", "norms")
+DAMPED = (*GRADIENT_KERNEL, "image_kernel")
 # In the place of what a method's inputs do not give.
 ABSENT: Any = None
 INPUTS = (*DAMPED, "features", "errors", "images", "embeddings", "retraining")
@@ -53,6 +54,8 @@ class Block:
     """images: pixels in [-1, 1], or latents of a latent model, [Q, d]."""
     train_pixels: Floats = ABSENT
     """images: likewise, [n, d]."""
+    image_inner: Floats = ABSENT
+    """image_kernel: x_qᵀ (XᵀX + λI)⁻¹ x_i, [Q, n], of the same less their mean over the training images."""
     query_embeddings: Floats = ABSENT
     """embeddings: CLIP's image embeddings, [Q, e]."""
     train_embeddings: Floats = ABSENT
@@ -102,7 +105,7 @@ class Method:
         unknown = set(self.inputs) - set(INPUTS)
         if unknown:
             raise ValueError(f"{self.name}: unknown inputs {sorted(unknown)}, allowed are {INPUTS}")
-        if not {"kernel", "features", "images", "embeddings", "retraining"} & set(self.inputs):
+        if not (set(INPUTS) - {"leverage", "norms", "errors"}) & set(self.inputs):
             raise ValueError(
                 f"{self.name}: nothing tells the queries apart; see the inputs of das.methods.base"
             )
@@ -115,7 +118,7 @@ class Method:
     @property
     def needs_features(self) -> bool:
         """Whether it works on gradients' features."""
-        return self.damped or "features" in self.inputs
+        return bool({*GRADIENT_KERNEL, "features"} & set(self.inputs))
 
     @property
     def description(self) -> str:

@@ -22,6 +22,16 @@ def raw_cos(block: Block) -> Floats:
     return unit(block.query_pixels) @ unit(block.train_pixels).T
 
 
+@method(inputs=("image_kernel",), magnitude=True)
+def raw_kernel(block: Block) -> Floats:
+    """max(x_qᵀ (XᵀX + λI)⁻¹ x_i, 0)², x pixels less their mean over the training images.
+
+    A control: what a ridge kernel and squaring, as in das, make of images alone. It is das without residual
+    and leverage for a linear model of pixels, where images on opposite sides of the mean count as unrelated.
+    """
+    return np.maximum(block.image_inner, 0) ** 2
+
+
 @method(inputs=("embeddings",))
 def clip_dot(block: Block) -> Floats:
     """c_q · c_i, c CLIP's embedding of an image. Source: arXiv 2311.00500."""
