@@ -30,7 +30,6 @@ class Provider(ABC):
         artifact: stands for its files when data sets and weights are compared.
         n, queries: number of training and of query images; None where it does not tell.
         width: numbers per training image, which decides the size of blocks.
-        kernel: where its fields depend on a damping.
         before_blocks: whether a method's `prepare` is given it, for all training images.
     """
 
@@ -38,12 +37,17 @@ class Provider(ABC):
     n: int | None = None
     queries: int | None = None
     width: int = 1
-    kernel: Kernel | None = None
     before_blocks: bool = False
 
     @abstractmethod
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:
         """Its fields of `das.methods.Block` for consecutive training images, at a damping if there is one."""
+
+
+class DampedProvider(Provider):
+    """One whose fields depend on the damping of its kernel."""
+
+    kernel: Kernel
 
 
 class FeatureProvider(Provider):
@@ -58,7 +62,7 @@ class FeatureProvider(Provider):
         return {"query_features": self._query(range(self.queries)), "train_features": self._train.read(rows)}
 
 
-class KernelProvider(Provider):
+class KernelProvider(DampedProvider):
     """The inputs "kernel", "leverage" and "norms".
 
     Args:
@@ -137,7 +141,7 @@ class ImageProvider(Provider):
             return {"query_pixels": self._query, "train_pixels": read_clean(artifact, rows)}
 
 
-class ImageKernelProvider(ImageProvider):
+class ImageKernelProvider(ImageProvider, DampedProvider):
     """The input "image_kernel": of pixels, or latents, as if they were features."""
 
     def __init__(self, train: Path, query: Path) -> None:

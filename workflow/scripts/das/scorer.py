@@ -17,6 +17,7 @@ from das.errors import UserError
 from das.kernel import Damping
 from das.methods import Block, Method
 from das.providers import (
+    DampedProvider,
     EmbeddingProvider,
     ErrorProvider,
     FeatureProvider,
@@ -228,7 +229,7 @@ class PartScorer:
 
     def dampings(self, relative: Sequence[float]) -> list[Damping]:
         """The dampings with these relative values; `UNDAMPED` for each where there is no kernel."""
-        kernels = [p.kernel for p in self._providers if p.kernel is not None]
+        kernels = [p.kernel for p in self._providers if isinstance(p, DampedProvider)]
         return [kernels[0].damping(value) if kernels else UNDAMPED for value in relative]
 
     @property
@@ -246,7 +247,6 @@ class PartScorer:
         """
         kernel = next(p.kernel for p in self._providers if isinstance(p, KernelProvider))
         residual = next(p.residual for p in self._providers if isinstance(p, ErrorProvider))
-        assert kernel is not None
         return int(np.argmin([kernel.gcv(residual, damping.absolute) for damping in dampings]))
 
     def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[NDArray[np.floating]]:
