@@ -6,7 +6,11 @@ from das.attribution import Attribution, attributions
 from das.errors import UserError
 
 CONFIG = {
-    "features": {"loss": {"by_timestep": False}, "apart": {"by_timestep": True}},
+    "features": {
+        "loss": {"by_timestep": False},
+        "apart": {"by_timestep": True},
+        "both": {"by_timestep": True, "timestep_weights": "signal"},
+    },
     "kernels": {"gauss_newton": {}},
     "clip": {"model": None},
     "methods": {},
@@ -39,6 +43,10 @@ def of(entry):
         ({"score": "raw_cos", "features": "loss"}, r"m\.features: raw_cos works on no features"),
         ({"score": "raw_cos", "over": "seeds"}, r"m\.over: raw_cos works on no features"),
         ({"score": "das", "features": "apart"}, r"m\.over: the features apart keep their timesteps"),
+        (
+            {"score": "das", "features": "both", "over": "timesteps"},
+            r"features\.both\.timestep_weights: found signal, allowed is uniform",
+        ),
         ({"score": "das", "features": "loss", "over": "timesteps"}, "loss do not keep their timesteps"),
         (
             {"score": "das_gn", "features": "loss", "kernel": "magic"},

@@ -93,6 +93,15 @@ def test_timesteps_kept_apart_are_the_features_of_each_alone(tmp_path):
     np.testing.assert_allclose(apart[:, 0], first, rtol=1e-4, atol=1e-6)
 
 
+def test_weights_of_timesteps_are_the_share_of_the_image(tmp_path):
+    apart = run(tmp_path / "a", range(3), settings(by_timestep=True))
+    found = run(tmp_path / "b", range(3), settings(timestep_weights="signal"), rows=5)
+    abar = np.cumprod(1 - SCHEDULE.betas.double().numpy())[[0, 333, 666]]
+    expected = sum(weight * apart[:, t] for t, weight in enumerate(abar)) / sum(abar)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(found, apart.mean(1), rtol=1e-2)
+
+
 def test_chosen_parameters_give_their_part_of_all_gradients(tmp_path):
     chosen = settings(projection="none", normalise=False)
     whole = run(tmp_path / "a", range(3), chosen)

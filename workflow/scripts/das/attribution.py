@@ -99,6 +99,11 @@ class Attribution:
                 f"{key}.over: the features {self.features} {problem} their timesteps (by_timestep), "
                 f"found over: {self.over}; methods over timesteps, and no others, need features that do"
             )
+        if kept and features.get("timestep_weights", "uniform") != "uniform":
+            raise UserError(
+                f"config/config.yaml: features.{self.features}.timestep_weights: found "
+                f"{features['timestep_weights']}, allowed is uniform where by_timestep keeps timesteps apart"
+            )
         if self.kernel is not None:
             if self.kernel not in config["kernels"]:
                 allowed = ", ".join(config["kernels"])

@@ -21,6 +21,7 @@ from das.errors import UserError
 from das.noise import image_noise
 
 TimestepStrategy = Literal["uniform", "cumulative"]
+TimestepWeights = Literal["uniform", "signal"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,22 @@ def choose_timesteps(strategy: TimestepStrategy, count: int, steps: int = 1000) 
     if strategy == "cumulative":
         return list(range(count))
     return [i * steps // count for i in range(count)]
+
+
+def timestep_weights(kind: TimestepWeights, schedule: Schedule, timesteps: Sequence[int]) -> Tensor:
+    """Weights of timesteps in a mean over them: equal, or as abar_t, the share of the image in x_t.
+
+    Where x_t is mostly noise the prediction depends little on what was trained on, and its error is small. A
+    gradient that is divided by its norm counts as much there as anywhere; with the weight abar_t it counts
+    about as much as the error, as in Eq. 16 of DAS, where the residual of each timestep multiplies its term.
+
+    Returns:
+        float32 [T], of sum 1.
+    """
+    if kind == "uniform":
+        return torch.ones(len(timesteps)) / len(timesteps)
+    abar = schedule.alphas_cumprod.cpu().double()[list(timesteps)]
+    return (abar / abar.sum()).float()
 
 
 def predict_noise(

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from das import artifacts
 from das.cli import progress
-from das.diffusion import Schedule, TimestepStrategy, choose_timesteps, noise_rows
+from das.diffusion import (
+    Schedule,
+    TimestepStrategy,
+    TimestepWeights,
+    choose_timesteps,
+    noise_rows,
+    timestep_weights,
+)
 from das.errors import UserError
 from das.gradients import ImageGradients
 from das.inputs import Inputs
@@ -34,7 +41,8 @@ class FeatureSettings:
     """What makes features. Published: `mean`, normalised, 10 uniform timesteps, k = 4096 for DAS.
 
     `parameters` is a regular expression that is searched for in the names of the trained parameters; those
-    that match are covered. `by_timestep` keeps the timesteps apart.
+    that match are covered. `by_timestep` keeps the timesteps apart; otherwise they are averaged with
+    `timestep_weights`, see `das.diffusion.timestep_weights`.
     """
 
     output: str
@@ -49,6 +57,7 @@ class FeatureSettings:
     precision: dict[str, str] = field(default_factory=dict)
     parameters: str = ""
     by_timestep: bool = False
+    timestep_weights: TimestepWeights = "uniform"
 
 
 class SplitGradients:
@@ -85,6 +94,7 @@ class SplitGradients:
         self.settings, self.split, self.rows = settings, split, rows
         self.device = next(unet.parameters()).device
         self.timesteps = timesteps or choose_timesteps(settings.strategy, settings.timesteps, len(schedule))
+        self._weights = timestep_weights(settings.timestep_weights, schedule, self.timesteps)
         shapes = covered_shapes(unet, settings.parameters, f"{section}.parameters")
         self.dimension = projection_dimension(settings.projection, settings.dimension, shapes)
         kept = len(self.timesteps) if settings.by_timestep else 1
@@ -120,7 +130,7 @@ class SplitGradients:
             noise = self.noise(f"gradients/{self.split}", draw, block, clean)
             with self._naming(block):
                 total += self._gradients.features(
-                    clean, self.timesteps, noise, self.rows, condition, by_timestep
+                    clean, self.timesteps, noise, self.rows, condition, by_timestep, self._weights
                 )
         return total.div_(self.settings.draws).cpu().numpy()
 

@@ -92,11 +92,13 @@ class FeatureExtractor(ABC):
         rows_per_batch: int,
         condition: Tensor | None = None,
         by_timestep: bool = False,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Features of images: the mean over the timesteps of the gradients of `batches`, arguments as there.
 
         Args:
             by_timestep: keep the timesteps apart.
+            weights: of the timesteps in the mean, float32 [T] of sum 1; equal ones without it.
 
         Returns:
             float32 [n, k], or [n, T, k] by timestep, on the device of the projection.
@@ -109,12 +111,14 @@ class FeatureExtractor(ABC):
                 apart[index] = projected
             return apart.unflatten(0, (len(images), per_image))
         features = torch.zeros(len(images), self.projection.dimension, device=device)
+        weights = torch.ones(per_image) / per_image if weights is None else weights
+        weights = weights.to(device)
         for index, projected in batches:
             # A product, because index_add_ has no fixed order of summation on a GPU.
             image = index // per_image
             first, last = int(image[0]), int(image[-1])
-            mean = (image == torch.arange(first, last + 1, device=device)[:, None]).float() / per_image
-            features[first : last + 1] += mean @ projected
+            own = image == torch.arange(first, last + 1, device=device)[:, None]
+            features[first : last + 1] += (own * weights[index % per_image]) @ projected
         return features
 
     def batches(
