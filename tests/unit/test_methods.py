@@ -121,6 +121,7 @@ class Toy:
             "grad_dot": lambda: G_q @ G.T,
             "grad_cos": lambda: cosines(G_q, G),
             "das_gn": lambda: inner**2,
+            "das_gn_raw": lambda: np.maximum(inner, 0) * np.maximum(pixel_inner, 0),
             "das": lambda: term**2,
             "das_no_residual": lambda: (inner / (1 - h)) ** 2,
             "das_no_leverage": lambda: (inner * r) ** 2,

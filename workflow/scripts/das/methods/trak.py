@@ -40,13 +40,3 @@ def relative_if(block: Block) -> Floats:
 def renormalised_if(block: Block) -> Floats:
     """g_qᵀ K g_i / ‖g_i‖, g as for trak: renormalised influence, arXiv 2201.10055."""
     return block.inner / block.feature_norm
-
-
-@method(inputs=("kernel",), magnitude=True)
-def das_gn(block: Block) -> Floats:
-    """(g_qᵀ (H + λI)⁻¹ g_i)², g the mean over timesteps of the normalised gradient of the loss.
-
-    H is the Gauss-Newton matrix of the noise prediction, which the configuration names as the kernel; see
-    `das.gauss_newton`. No residual and no leverage: the gradient of the loss holds the residual itself.
-    """
-    return block.inner**2
