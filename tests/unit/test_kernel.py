@@ -26,16 +26,13 @@ class InMemory:
         return self.features[rows.start : rows.stop]
 
 
-def write_shard(
-    path, features, first, *, weights="w", projection="p", settings=None, count=None, timesteps=None
-):
+def write_shard(path, features, first, *, weights="w", settings=None, count=None, timesteps=None):
     with artifacts.write(
         path,
         "features",
         "toy",
         settings or {"projection": {"k": features.shape[1]}},
         weights,
-        projection=projection,
         first=first,
         count=len(features) if count is None else count,
     ) as file:
@@ -180,7 +177,6 @@ def test_shards_are_read_as_one_array_in_the_order_of_their_images(tmp_path: Pat
         ({"first": 4}, "starts at image 4, expected 3"),
         ({"first": 0}, "starts at image 0, expected 3"),
         ({"weights": "other"}, "weights is 'other'"),
-        ({"projection": "other"}, "projection is 'other'"),
         ({"settings": {"k": 9}}, "settings is"),
         ({"count": 7}, "says it holds 7 images, but holds 2"),
         ({"features": np.ones((2, 5))}, "has 4|settings"),

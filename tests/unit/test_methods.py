@@ -230,13 +230,13 @@ def test_inputs_that_do_not_belong_together_are_refused(tmp_path):
     other = toy.array("errors", "error", toy.error, "other.h5", weights="v")
     elsewhere = toy.array("errors", "error", toy.error, "elsewhere.h5", dataset="digits")
     wide = toy.array("images", "images", np.zeros((Q, 3, 4, 1), np.uint8), "wide.h5")
-    foreign = [write_shard(tmp_path / "foreign.h5", toy.query_features, 0, projection="q")]
+    foreign = [write_shard(tmp_path / "foreign.h5", toy.query_features, 0, settings={"seed": 9})]
     for name, changes, message in [
         ("das", {"errors": short}, r"short\.h5: holds 12 images, the other inputs 13"),
         ("das", {"errors": other}, r"other\.h5: weights is 'v'"),
         ("das", {"errors": elsewhere}, r"elsewhere\.h5: dataset is 'digits'"),
         ("das", {"errors": None}, r"training errors: the method needs them"),
-        ("das", {"query_features": foreign}, r"foreign\.h5: projection is 'q'"),
+        ("das", {"query_features": foreign}, r"foreign\.h5: settings is '{\"seed\": 9}'"),
         ("das", {"train_features": ()}, "no shards"),
         ("raw_dot", {"query_images": wide}, r"wide\.h5: images have shape"),
     ]:

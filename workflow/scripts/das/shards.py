@@ -17,7 +17,7 @@ from das import artifacts
 from das.errors import UserError
 
 # What all shards of an analysis, of training and of query images, must have in common.
-AGREE = ("dataset", "weights", "projection", "precision", "settings")
+AGREE = ("dataset", "weights", "precision", "settings")
 
 BLOCK_BYTES = 2**27
 
