@@ -19,7 +19,7 @@ from workflow.conftest import ALL
 from workflow.running import ROOT, Workflow
 
 TARGET = "results/tiny/lds.csv"
-METHODS = 27
+METHODS = 32
 SUBSET_MODEL = "lds/models/subset-03_seed-1"
 
 
