@@ -42,12 +42,18 @@ def of(entry):
         ({"score": "trak", "features": "los"}, r"methods\.m\.features: found 'los', allowed are loss"),
         ({"score": "raw_cos", "features": "loss"}, r"m\.features: raw_cos works on no features"),
         ({"score": "raw_cos", "over": "seeds"}, r"m\.over: raw_cos works on no features"),
-        ({"score": "das", "features": "apart"}, r"m\.over: the features apart keep their timesteps"),
+        (
+            {"score": "das", "features": "apart"},
+            r"m: the features apart keep their timesteps .*; add over: timesteps",
+        ),
         (
             {"score": "das", "features": "both", "over": "timesteps"},
-            r"features\.both\.timestep_weights: found signal, allowed is uniform",
+            r"features\.both\.timestep_weights: found 'signal', allowed is 'uniform'",
         ),
-        ({"score": "das", "features": "loss", "over": "timesteps"}, "loss do not keep their timesteps"),
+        (
+            {"score": "das", "features": "loss", "over": "timesteps"},
+            r"m\.over: found timesteps, but the features loss do not keep",
+        ),
         (
             {"score": "das_gn", "features": "loss", "kernel": "magic"},
             r"m\.kernel: found 'magic', allowed are",

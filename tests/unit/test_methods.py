@@ -277,8 +277,11 @@ def test_what_a_method_did_not_ask_for_is_named(tmp_path):
         return (block.query_pixels @ block.train_pixels.T).mean(0, keepdims=True)
 
     for own, message in [
-        (careless, "uses block.one_minus_leverage, which none of its inputs gives"),
-        (early, "uses block.train_pixels, which none of its inputs gives, or not before there are blocks"),
+        (careless, "method careless: uses block.one_minus_leverage, which none of its inputs gives"),
+        (
+            early,
+            "method early: uses block.train_pixels, .* or not before there are blocks",
+        ),
         (narrow, r"method narrow: scores have shape \(1, 13\), expected \(4, 13\)"),
     ]:
         with pytest.raises(UserError, match=message):
@@ -313,9 +316,11 @@ def test_every_method_states_its_formula_and_is_declared_consistently():
     for name, found in METHODS.items():
         assert found.name == name
         assert len(found.description) > 10
-    with pytest.raises(ValueError, match="unknown inputs"):
+    with pytest.raises(UserError, match="method x: unknown inputs latents, allowed are kernel, "):
         Method("x", lambda block: block.inner, ("latents",))
-    with pytest.raises(ValueError, match="nothing tells the queries apart"):
+    with pytest.raises(
+        UserError, match="method x: its inputs errors say nothing of queries; add one of kernel, "
+    ):
         Method("x", lambda block: block.residual, ("errors",))
 
 

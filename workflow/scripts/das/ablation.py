@@ -40,7 +40,7 @@ def changes(config: Mapping[str, Any]) -> list[Change]:
     names = [change.method for change in found]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"config/config.yaml: ablation.changes: two changes would be called {name}")
+            raise UserError(f"ablation.changes: two changes would be called {name}")
     return found
 
 
@@ -65,9 +65,7 @@ def entries(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if base is None or base.get("features") not in config["features"] or "kernel" in base:
         # A kernel's projection and parameters are its own: they would not change with the features'.
         using = [name for name, m in config["methods"].items() if "features" in m and "kernel" not in m]
-        raise UserError(
-            f"config/config.yaml: ablation.base: found {base_name!r}, allowed are {', '.join(using)}"
-        )
+        raise UserError(f"ablation.base: found {base_name!r}, allowed are {', '.join(using)}")
     own = config["features"][base["features"]]
     sizes = [size for size in config["ablation"]["changes"].get("dimension", ()) if size != EXACT]
     folded = f"{PREFIX}dimension"

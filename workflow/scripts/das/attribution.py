@@ -69,7 +69,7 @@ class Attribution:
             UserError: it names what does not exist, or what does not go together; with the key and what is
                 allowed.
         """
-        key = f"config/config.yaml: methods.{name}"
+        key = f"methods.{name}"
         if entry["score"] not in METHODS:
             raise UserError(
                 f"{key}.score: found {entry['score']!r}, allowed are {', '.join(sorted(METHODS))}"
@@ -94,15 +94,19 @@ class Attribution:
         features = config["features"][self.features]
         kept = features.get("by_timestep", False)
         if kept != (self.over == "timesteps"):
-            problem = "keep" if kept else "do not keep"
+            if kept:
+                raise UserError(
+                    f"{key}: the features {self.features} keep their timesteps (by_timestep); add over: "
+                    "timesteps, or take other features"
+                )
             raise UserError(
-                f"{key}.over: the features {self.features} {problem} their timesteps (by_timestep), "
-                f"found over: {self.over}; methods over timesteps, and no others, need features that do"
+                f"{key}.over: found timesteps, but the features {self.features} do not keep their timesteps; "
+                "remove it, or take features with by_timestep: true"
             )
         if kept and features.get("timestep_weights", "uniform") != "uniform":
             raise UserError(
-                f"config/config.yaml: features.{self.features}.timestep_weights: found "
-                f"{features['timestep_weights']}, allowed is uniform where by_timestep keeps timesteps apart"
+                f"features.{self.features}.timestep_weights: found "
+                f"{features['timestep_weights']!r}, allowed is 'uniform' where by_timestep keeps them apart"
             )
         if self.kernel is not None:
             if self.kernel not in config["kernels"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,8 @@ class PartScorer:
         self._prepared = None
         if method.prepare is not None:
             known = [p.block(range(n), None) for p in providers if p.before_blocks]
-            self._prepared = method.prepare(Block(**{k: v for part in known for k, v in part.items()}))
+            everything = Block(**{k: v for part in known for k, v in part.items()})
+            self._prepared = _called(method, method.prepare, everything)
 
     def dampings(self, relative: Sequence[float]) -> list[Damping]:
         """The dampings with these relative values; `UNDAMPED` for each where there is no kernel."""
@@ -257,7 +258,7 @@ class PartScorer:
         """
         for damping in dampings:
             given = {k: v for p in self._providers for k, v in p.block(rows, damping).items()}
-            scores = self._method.score(Block(**given, prepared=self._prepared))
+            scores = _called(self._method, self._method.score, Block(**given, prepared=self._prepared))
             expected = (self._queries, len(rows))
             if np.shape(scores) != expected:
                 raise UserError(
@@ -276,6 +277,14 @@ class PartScorer:
         return chosen
 
 
+def _called(method: Method, function: Callable[[Block], Any], block: Block) -> Any:
+    """What a function of a method makes of a block; its mistakes with the method's name."""
+    try:
+        return function(block)
+    except UserError as error:
+        raise UserError(f"method {method.name}: {error}") from error
+
+
 def require_finite(method: Method, scores: NDArray[np.floating], rows: range) -> None:
     """Refuse scores [Q, len(rows)] of which one is not finite."""
     finite = np.isfinite(scores)
@@ -283,7 +292,8 @@ def require_finite(method: Method, scores: NDArray[np.floating], rows: range) ->
         query, image = np.argwhere(~finite)[0]
         raise UserError(
             f"method {method.name}: the score of training image {rows.start + image} "
-            f"for query {query} is {scores[query, image]}; use a larger damping or check the features"
+            f"for query {query} is {scores[query, image]}; "
+            f"{'use a larger damping or check the features' if method.damped else 'check what it computes'}"
         )
 
 

@@ -51,6 +51,8 @@ def load(path: Path) -> None:
     sys.modules[spec.name] = module  # where dataclasses look for the module of a class
     try:
         spec.loader.exec_module(module)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:
         raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     found = [each for each in _methods(module) if METHODS.get(each.name) is not each]

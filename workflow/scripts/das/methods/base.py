@@ -24,9 +24,11 @@ Floats = NDArray[np.floating]
 
 GRADIENT_KERNEL = ("kernel", "leverage", "norms")
 DAMPED = (*GRADIENT_KERNEL, "image_kernel")
+INPUTS = (*DAMPED, "features", "errors", "images", "embeddings", "retraining")
 # In the place of what a method's inputs do not give.
 ABSENT: Any = None
-INPUTS = (*DAMPED, "features", "errors", "images", "embeddings", "retraining")
+# Inputs that differ from query to query; a method needs one of them.
+OF_QUERIES = ("kernel", "image_kernel", "features", "images", "embeddings", "retraining")
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class Block:
         value = object.__getattribute__(self, name)
         if value is ABSENT and name in Block.__dataclass_fields__ and name != "prepared":
             raise UserError(
-                f"method: uses block.{name}, which none of its inputs gives, or not before there are blocks; "
-                "see das/methods/base.py"
+                f"uses block.{name}, which none of its inputs gives, or not before there are blocks; add the "
+                "input that gives it, see docs/add-a-method.md"
             )
         return value
 
@@ -104,10 +106,14 @@ class Method:
     def __post_init__(self) -> None:
         unknown = set(self.inputs) - set(INPUTS)
         if unknown:
-            raise ValueError(f"{self.name}: unknown inputs {sorted(unknown)}, allowed are {INPUTS}")
-        if not (set(INPUTS) - {"leverage", "norms", "errors"}) & set(self.inputs):
-            raise ValueError(
-                f"{self.name}: nothing tells the queries apart; see the inputs of das.methods.base"
+            raise UserError(
+                f"method {self.name}: unknown inputs {', '.join(sorted(unknown))}, "
+                f"allowed are {', '.join(INPUTS)}"
+            )
+        if not set(OF_QUERIES) & set(self.inputs):
+            raise UserError(
+                f"method {self.name}: its inputs {', '.join(self.inputs)} say nothing of queries; add one of "
+                f"{', '.join(OF_QUERIES)}"
             )
 
     @property
