@@ -300,7 +300,9 @@ def test_an_ablation_changes_one_factor_at_a_time(undisturbed, tmp_path):
         "score": ["das_linear"],
         "candidates": [{"by": "raw", "count": 10}],
     }
-    workflow.config["ablation"] = {"changes": {"normalise": [], "output": [], "timestep_weights": []} | changes}
+    workflow.config["ablation"] = {
+        "changes": {"normalise": [], "output": [], "timestep_weights": []} | changes
+    }
     plan = workflow.planned("results/tiny/ablation.csv")
     # Of 2 timesteps, all dimensions but exact, exact, up_blocks; of 60, 12 and 12 images in shards of 30.
     assert plan["project_gradients"] == 4 * (2 + 1 + 1)
