@@ -29,8 +29,9 @@ def plot_lds(table: pd.DataFrame, path: Path) -> None:
     """Plot an LDS table (columns of `das.lds.COLUMNS`, one data set) as PNG.
 
     A filled point is the LDS with held-out damping, or of a method without damping, and its 95% interval;
-    a hollow one is the papers' choice of damping (oracle); a dashed line is the ceiling. Methods are sorted
-    by the LDS on validation queries; those without any stand below.
+    a hollow one is the papers' choice of damping (oracle); a dashed line is what one training seed's losses
+    have as prediction of another's. Methods are sorted by the LDS on validation queries; those without any
+    stand below.
     """
     main = table[table["damping_rule"].isin(MAIN_RULES)]
     methods = _by_lds(main)
@@ -214,7 +215,12 @@ def _plot_split(axes: Axes, rows: pd.DataFrame, split: str, methods: list[str]) 
     ceiling = rows["ceiling"].dropna()
     if len(ceiling):
         axes.axvline(
-            ceiling.mean(), color=colour, linestyle="--", linewidth=1.2, zorder=1, label=f"{label}, ceiling"
+            ceiling.mean(),
+            color=colour,
+            linestyle="--",
+            linewidth=1.2,
+            zorder=1,
+            label=f"{label}, seed against seed",
         )
 
 
