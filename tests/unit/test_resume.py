@@ -1,5 +1,6 @@
 """A job that is killed continues: whole blocks are kept, other settings start anew, orphans exclude."""
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -84,7 +85,7 @@ def test_state_is_removed_on_success_and_kept_on_failure(tmp_path):
 
 
 HOLD = """
-import logging, sys, time
+import logging, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from das.resume import job_state
@@ -94,22 +95,76 @@ with job_state(Path(sys.argv[2]), "s", "k") as folder:
     (folder / "held").touch()
     print("holding", flush=True)
     if sys.argv[3] == "hold":
-        time.sleep(600)
+        sys.stdin.readline()
 """
 
 
-def test_a_second_process_waits_for_the_first_and_continues_its_state(tmp_path):
-    def start(mode):
-        command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(tmp_path), mode]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(tmp_path, mode):
+    command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(tmp_path), mode]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
-    with start("hold") as orphan:
+
+def test_a_second_process_waits_for_the_first_and_continues_its_state(tmp_path):
+    with start(tmp_path, "hold") as orphan:
         assert orphan.stdout.readline() == "[]\n"
         assert orphan.stdout.readline() == "holding\n"
-        second = start("end")
+        second = start(tmp_path, "end")
         assert "waiting for it to end" in second.stderr.readline()
         orphan.kill()
         assert second.stdout.readline() == "['held']\n"
     _, errors = second.communicate()
     assert second.returncode == 0, errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_ends_well_leaves_its_state_to_the_one_that_waits(tmp_path):
+    with start(tmp_path, "hold") as orphan:
+        assert orphan.stdout.readline() == "[]\n"
+        second = start(tmp_path, "end")
+        assert "waiting for it to end" in second.stderr.readline()
+        until_locked(tmp_path / "s-k.waiting")
+        orphan.communicate("\n")
+        assert orphan.returncode == 0
+        assert second.stdout.readline() == "['held']\n"
+    _, errors = second.communicate()
+    assert second.returncode == 0, errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def until_locked(path):
+    """Wait until another process holds a lock on a file."""
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+
+
+def test_a_killed_process_that_waited_leaves_nothing_behind(tmp_path):
+    (tmp_path / "s-k.waiting").touch()
+    with job_state(tmp_path, "s", "k"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_block_is_computed_again(tmp_path, caplog):
+    blocks = image_blocks(0, 6, 2)
+
+    def compute(block):
+        return np.arange(block.start, block.stop)
+
+    list(compute_blocks(tmp_path, "x", blocks, compute))
+    damaged = sorted(tmp_path.iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    computed = []
+
+    def computing(block):
+        computed.append(block.start)
+        return compute(block)
+
+    found = np.concatenate(list(compute_blocks(tmp_path, "x", blocks, computing)))
+    np.testing.assert_array_equal(found, range(6))
+    assert computed == [2]
+    assert f"{damaged} is damaged" in caplog.text

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from das import models, training
+from das import models, stop, training
 from das.diffusion import to_model_space
 from das.errors import UserError
 from das.inputs import PixelInputs
@@ -77,6 +78,52 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "draw_batch", lambda *a: drawn.append(a[5]) or draw_batch(*a))
     assert bits(run(tmp_path / "killed")) == whole
     assert drawn == list(range(killed_after, 12))
+
+
+@pytest.fixture
+def listening(monkeypatch):
+    """Signals raise `Stopped` within the test, and do as before after it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(stop, "_asked", None)
+    stop.listen()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_told_to_stop_saves_its_step_and_continues_to_the_same_bits(
+    tmp_path, monkeypatch, listening, number
+):
+    whole = bits(run(tmp_path / "whole"))
+    drawn = []
+
+    def draw(*arguments):
+        drawn.append(arguments[5])
+        if drawn == [0, 1, 2, 3, 4]:
+            signal.raise_signal(number)
+        return draw_batch(*arguments)
+
+    monkeypatch.setattr(training, "draw_batch", draw)
+    with pytest.raises(stop.Stopped) as stopped:
+        run(tmp_path / "stopped", checkpoint_seconds=math.inf)
+    assert stopped.value.signal == number
+    monkeypatch.setattr(stop, "_asked", None)
+    assert bits(run(tmp_path / "stopped")) == whole
+    assert drawn == list(range(12))
+
+
+def test_work_that_defers_nothing_is_stopped_at_once(listening):
+    with pytest.raises(stop.Stopped):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_state_cut_short_is_named_and_its_training_starts_again(tmp_path, caplog):
+    whole = bits(run(tmp_path / "state"))
+    state = tmp_path / "state"
+    state.write_bytes(state.read_bytes()[:-100])
+    assert bits(run(state)) == whole
+    assert f"{state} is damaged" in caplog.text
 
 
 def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):

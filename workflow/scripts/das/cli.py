@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 from tqdm import tqdm
 
+from das import stop
 from das.errors import UserError
 
 log = logging.getLogger("das")
@@ -122,6 +123,7 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     """Run a script; a user's mistake ends it with one line and status 1."""
     arguments = options.parse_args()
     _start_logging(arguments.log)
+    stop.listen()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(arguments.threads)
     try:
@@ -138,8 +140,9 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
         if not isinstance(error, MemoryError) and not any(s in str(error) for s in _OUT_OF_MEMORY):
             raise
         log.error("error: out of memory; lower jobs.rows_per_batch or gradients.dimension")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except stop.Stopped as stopped:
+        log.error("stopped by %s; what is done is kept, and the job continues there", stopped.signal.name)
+        sys.exit(128 + stopped.signal)
     else:
         return
     sys.exit(1)

@@ -4,7 +4,8 @@ States of a job, by what lies in its folder `.resume/{stage}-{key}`:
 
     nothing     not started, or finished: the state is removed once the declared outputs stand
     partial     blocks or a training state, each file whole because it is written beside and renamed
-    complete    everything computed, but killed before the outputs stood; the rerun only assembles them
+    complete    everything computed, but killed before the outputs stood, or by an orphan while the rerun
+                waited; the rerun only assembles the outputs
 
 The key is a hash over settings, inputs and code, so state is never continued under other settings. The
 state lies outside the declared outputs because Snakemake deletes those before it runs a job again.
@@ -47,18 +48,23 @@ def job_state(root: Path, stage: str, key: str) -> Iterator[Path]:
     """Yield the folder with a job's state, held by a lock; remove it when the block ends well.
 
     The lock waits for an orphan of an earlier run that still works on the same job, for example after
-    the main process was killed.
+    the main process was killed. That one, when it ends, leaves the state to those who wait: they assemble
+    from it what it has computed.
     """
-    folder = root / f"{stage}-{key}"
-    with _held(root / f"{stage}-{key}.lock"):
+    folder, waiting = root / f"{stage}-{key}", root / f"{stage}-{key}.waiting"
+    with _held(root / f"{stage}-{key}.lock", waiting):
         folder.mkdir(exist_ok=True)
         yield folder
-        shutil.rmtree(folder)
+        if not _anybody(waiting):
+            shutil.rmtree(folder)
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, which is removed in the end."""
+def _held(path: Path, waiting: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, which is removed in the end.
+
+    Those who wait for it share a lock on the file `waiting`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with open(path, "w") as lock:
@@ -66,7 +72,9 @@ def _held(path: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 log.info("another process still works on this job; waiting for it to end")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                with open(waiting, "w") as queue:
+                    fcntl.flock(queue, fcntl.LOCK_SH)
+                    fcntl.flock(lock, fcntl.LOCK_EX)
             # The holder before us has removed the file: a lock on a removed file excludes nobody.
             if os.fstat(lock.fileno()).st_nlink == 0:
                 continue
@@ -75,6 +83,19 @@ def _held(path: Path) -> Iterator[None]:
             finally:
                 path.unlink()
             return
+
+
+def _anybody(waiting: Path) -> bool:
+    """Whether somebody waits; removes the file where nobody does."""
+    if not waiting.exists():
+        return False
+    with open(waiting, "w") as queue:
+        try:
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        waiting.unlink()
+        return False
 
 
 def image_blocks(first: int, stop: int, size: int) -> list[range]:
@@ -92,10 +113,23 @@ def compute_blocks(
     """Results of `compute` for each range, in order; those already in `state` are read, not computed."""
     for block in ranges:
         part = state / f"{name}-{block.start:08d}-{block.stop:08d}.npy"
-        if not part.exists():
+        values = _load(part)
+        if values is None:
             values = compute(block)
             content = io.BytesIO()
             np.save(content, values, allow_pickle=False)
             with replacing(part) as beside:
                 beside.write_bytes(content.getbuffer())  # unlike np.save, it says why it cannot write
-        yield np.load(part, allow_pickle=False)
+        yield values
+
+
+def _load(part: Path) -> NDArray[Any] | None:
+    """The block in a file; None where there is none, or one that a broken disk has cut short."""
+    if not part.exists():
+        return None
+    try:
+        values: NDArray[Any] = np.load(part, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        log.warning("%s is damaged (%s); its block is computed again", part, error)
+        return None
+    return values

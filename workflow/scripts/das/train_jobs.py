@@ -30,6 +30,7 @@ from das.inputs import Inputs, read_inputs
 from das.paths import checkpoint_folder
 from das.precision import choose_precision, prepare_network
 from das.resume import job_key, job_state
+from das.stop import Stopped
 from das.training import (
     TrainSettings,
     check_shares,
@@ -61,9 +62,11 @@ def start_processes(count: int) -> bool:
 
     Raises:
         UserError: one of the processes failed; its own message has been printed.
+        Stopped: a signal came, which the processes were told of and have answered.
     """
     if count == 1 or "RANK" in os.environ:
         return False
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -73,6 +76,8 @@ def start_processes(count: int) -> bool:
     )
     try:
         elastic_launch(config, sys.executable)(*sys.argv)
+    except SignalException as error:
+        raise Stopped(error.sigval) from error
     except ChildFailedError as error:
         raise UserError(f"one of the {count} training processes failed; see the line above") from error
     return True

@@ -10,6 +10,7 @@ ends, on a CPU, with the same bits as one that was not.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Collection
@@ -21,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -32,6 +33,9 @@ from das.diffusion import Schedule, predict_noise
 from das.errors import UserError
 from das.inputs import Inputs
 from das.noise import generator
+from das.stop import deferred
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def train(
 
     Raises:
         UserError: the loss is not finite, or fewer processes came up than asked for.
+        Stopped: a signal came; the state holds all steps until then.
     """
     if accelerator.num_processes != settings.processes:
         raise UserError(
@@ -109,7 +114,7 @@ def train(
         fused=True,
     )
     first, seconds = 0, 0.0
-    if state.exists():
+    if usable(state):
         first, seconds = load_state(state, network, optimizer, accelerator.scaler), read_seconds(state)
     warmup_steps = round(settings.warmup * total)
     lr_factor = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total).lr_lambdas[0]
@@ -118,33 +123,39 @@ def train(
     started_at = time.monotonic() - seconds
     saved_at = time.monotonic()
     bar = progress(None, name, total=total, initial=first)
-    for step in range(first, total):
-        batch = draw_batch(inputs, members, settings, schedule, seed, step, accelerator.process_index)
-        batch_loss = _loss(model, batch, accelerator, seed, step)
-        if not math.isfinite(batch_loss.item()):
-            raise UserError(
-                f"{name}: the loss is {batch_loss.item()} at step {step}; lower train.learning_rate"
+    with deferred() as asked_to_stop:
+        for step in range(first, total):
+            batch = draw_batch(inputs, members, settings, schedule, seed, step, accelerator.process_index)
+            batch_loss = _loss(model, batch, accelerator, seed, step)
+            if not math.isfinite(batch_loss.item()):
+                raise UserError(
+                    f"{name}: the loss is {batch_loss.item()} at step {step}; lower train.learning_rate"
+                )
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * lr_factor(step)
+            # The mean over processes that follows turns shares of the whole batch's mean into that mean.
+            accelerator.backward(batch_loss * accelerator.num_processes)
+            accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            bar.update()
+            accelerator.log(
+                {f"{name}/loss": batch_loss.item(), f"{name}/lr": optimizer.param_groups[0]["lr"]}, step
             )
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * lr_factor(step)
-        # The mean over processes that follows turns shares of the whole batch's mean into that mean.
-        accelerator.backward(batch_loss * accelerator.num_processes)
-        accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        bar.update()
-        accelerator.log(
-            {f"{name}/loss": batch_loss.item(), f"{name}/lr": optimizer.param_groups[0]["lr"]}, step
-        )
-        if not accelerator.is_main_process:
-            continue
-        seconds = time.monotonic() - started_at
-        # Before the state: a training that continues from a state behind a checkpoint must find it.
-        if step + 1 in checkpoints:
-            save_weights(checkpoint_file(state, step + 1), network, seconds)
-        if time.monotonic() - saved_at >= checkpoint_seconds or step + 1 == total:
-            save_state(state, network, optimizer, step + 1, seconds, accelerator.scaler)
-            saved_at = time.monotonic()
+            if asked_to_stop():
+                accelerator.set_trigger()
+            stop = accelerator.check_trigger()  # agreed on by all processes
+            if accelerator.is_main_process:
+                seconds = time.monotonic() - started_at
+                # Before the state: a training that continues from a state behind a checkpoint must find it.
+                if step + 1 in checkpoints:
+                    save_weights(checkpoint_file(state, step + 1), network, seconds)
+                due = time.monotonic() - saved_at >= checkpoint_seconds
+                if due or stop or step + 1 == total:
+                    save_state(state, network, optimizer, step + 1, seconds, accelerator.scaler)
+                    saved_at = time.monotonic()
+            if stop:
+                break
     bar.close()
     accelerator.wait_for_everyone()
     trained = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -198,6 +209,19 @@ def checkpoint_step(percent: int, total: int) -> int:
     if step == 0:
         raise UserError(f"train.checkpoints: {percent} percent of {total} steps are none")
     return step
+
+
+def usable(state: Path) -> bool:
+    """Whether there is unfinished work that can be continued; says so when it is damaged, and removes it."""
+    if not state.exists():
+        return False
+    try:
+        with safe_open(state, "pt"):
+            return True
+    except SafetensorError as error:
+        log.warning("%s is damaged (%s); this training starts again from its beginning", state, error)
+        state.unlink()
+        return False
 
 
 def checkpoint_file(state: Path, step: int) -> Path:
