@@ -132,7 +132,7 @@ def test_subsets_that_share_no_random_state_with_those_that_judge_are_allowed(re
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [1", r"line 1: not valid YAML"), ("- 1", "holds list, expected keys and values")],
+    [("a: 1\nb: }", r"line 2: not valid YAML"), ("- 1", "holds list, expected keys and values")],
 )
 def test_a_file_that_is_not_yaml_is_named(tmp_path, text, message):
     (tmp_path / "a.yaml").write_text(text)
