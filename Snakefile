@@ -10,6 +10,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 include: "rules/images.smk"
 include: "rules/latents.smk"
 include: "rules/model.smk"

@@ -33,6 +33,7 @@ rule embed_images:
     input:
         images="results/{dataset}/images/{split}.h5",
         clip=clip_model,
+        launcher=LAUNCHER,
         script=lib("embed_images.py"),
         code=lib("das/clip.py"),
     output:
@@ -43,6 +44,7 @@ rule embed_images:
         "logs/{dataset}/embed_images/{split}.tsv"
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
         device=config["execution"]["device"],
@@ -51,5 +53,6 @@ rule embed_images:
     message:
         "{wildcards.dataset}: embedding the {wildcards.split} images with CLIP"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --clip {params.folder:q} --images {input.images} --output {output}"

@@ -12,6 +12,7 @@ rule project_gradients:
     input:
         model=variant_files,
         inputs=inputs_of("{split}"),
+        launcher=LAUNCHER,
         script=lib("project_gradients.py"),
         code=code("gradients"),
     output:
@@ -22,8 +23,12 @@ rule project_gradients:
         "logs/{dataset}/project_gradients/{features}{variant}_{split}_{shard}.tsv"
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        mem_mb=ask("mem_mb", gradient_needs),
+        runtime=ask("runtime", gradient_needs),
+        disk_mb=ask("disk_mb", gradient_needs),
         device=config["execution"]["device"],
         rows=setting("jobs", "rows_per_batch"),
     params:
@@ -33,7 +38,8 @@ rule project_gradients:
     message:
         "{wildcards.dataset}: projecting gradients, {wildcards.features}{wildcards.variant} of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --features {wildcards.features} --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
         " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"
@@ -43,6 +49,7 @@ rule project_journeys:
     input:
         model=model_files("results/{dataset}/model"),
         inputs=inputs_of("gen"),
+        launcher=LAUNCHER,
         script=lib("project_journeys.py"),
         code=code("journeys"),
     output:
@@ -53,8 +60,12 @@ rule project_journeys:
         "logs/{dataset}/project_journeys/{features}_{shard}.tsv"
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        mem_mb=ask("mem_mb", journey_needs),
+        runtime=ask("runtime", journey_needs),
+        disk_mb=ask("disk_mb", journey_needs),
         device=config["execution"]["device"],
         rows=setting("jobs", "rows_per_batch"),
     params:
@@ -65,7 +76,8 @@ rule project_journeys:
     message:
         "{wildcards.dataset}: projecting gradients along the sampling, {wildcards.features}, shard {wildcards.shard}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --features {wildcards.features} --settings {params.settings:q} --generation {params.generation:q}"
         " --shard {wildcards.shard} --images-per-shard {params.images_per_shard} --rows {resources.rows}"

@@ -10,6 +10,7 @@ rule sketch_kernel:
     input:
         model=variant_files,
         inputs=inputs_of("train"),
+        launcher=LAUNCHER,
         script=lib("sketch_kernel.py"),
         code=code("kernels"),
     output:
@@ -20,8 +21,12 @@ rule sketch_kernel:
         "logs/{dataset}/sketch_kernel/{kernel}{variant}_{shard}.tsv"
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        mem_mb=ask("mem_mb", kernel_needs),
+        runtime=ask("runtime", kernel_needs),
+        disk_mb=ask("disk_mb", kernel_needs),
         device=config["execution"]["device"],
         rows=setting("jobs", "rows_per_batch"),
         checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
@@ -32,7 +37,8 @@ rule sketch_kernel:
     message:
         "{wildcards.dataset}: sketching the kernel {wildcards.kernel}{wildcards.variant}, shard {wildcards.shard}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --checkpoint-seconds {resources.checkpoint_seconds} --dataset {wildcards.dataset}"
         " --model {params.folder} --inputs {input.inputs} --kernel {wildcards.kernel}"
         " --settings {params.settings:q} --shard {wildcards.shard}"

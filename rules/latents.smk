@@ -33,6 +33,7 @@ rule encode_latents:
     input:
         images="results/{dataset}/images/{split}.h5",
         base=base_model,
+        launcher=LAUNCHER,
         script=lib("encode_latents.py"),
         code=code("encode"),
     output:
@@ -44,8 +45,12 @@ rule encode_latents:
     priority: 10
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        mem_mb=ask("mem_mb", encoding_needs),
+        runtime=ask("runtime", encoding_needs),
+        disk_mb=ask("disk_mb", encoding_needs),
         device=config["execution"]["device"],
     params:
         base=setting("model", "base"),
@@ -55,6 +60,7 @@ rule encode_latents:
     message:
         "{wildcards.dataset}: encoding the {wildcards.split} images"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --base {params.base:q} --images {input.images} {params.flip}"
         " --output {output}"

@@ -27,6 +27,9 @@ rule predict_losses:
         split="val|gen",
     conda:
         "../envs/das.yaml"
+    resources:
+        mem_mb=ask("mem_mb", scoring_needs),
+        runtime=ask("runtime", scoring_needs),
     params:
         dampings=damping_grid,
         method=method_options,
@@ -120,6 +123,9 @@ rule score_images:
         split="val|gen",
     conda:
         "../envs/das.yaml"
+    resources:
+        mem_mb=ask("mem_mb", scoring_needs),
+        runtime=ask("runtime", scoring_needs),
     params:
         method=method_options,
         files=scoring_files,

@@ -17,6 +17,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
             inputs=inputs_of("train"),
             unet=setting("model", "unet"),
             base=base_model,
+            launcher=LAUNCHER,
             script=lib("train_model.py"),
             code=code("train"),
         output:
@@ -31,8 +32,12 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
         priority: 10
         conda:
             "../envs/das.yaml"
+        threads: training_threads
         resources:
             gpu=setting("jobs", "gpus"),
+            mem_mb=ask("mem_mb", whole_set_needs),
+            runtime=ask("runtime", whole_set_needs),
+            disk_mb=ask("disk_mb", whole_set_needs),
             device=config["execution"]["device"],
             checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
             tracking=config["execution"]["tracking"],
@@ -45,7 +50,8 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
         message:
             "{wildcards.dataset}: training the model, seed {params.seed}"
         shell:
-            "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+            "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+            " --threads {threads} --device {resources.device}"
             " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"
             " --dataset {wildcards.dataset} --inputs {input.inputs} --model {params.model:q}"
             " --settings {params.settings:q} --seed {params.seed} --checkpoints {params.checkpoints}"
@@ -55,6 +61,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
 rule generate_images:
     input:
         model=model_files("results/{dataset}/model"),
+        launcher=LAUNCHER,
         script=lib("generate_images.py"),
         code=code("generate"),
     output:
@@ -67,8 +74,12 @@ rule generate_images:
     priority: 10
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        mem_mb=ask("mem_mb", generation_needs),
+        runtime=ask("runtime", generation_needs),
+        disk_mb=ask("disk_mb", generation_needs),
         device=config["execution"]["device"],
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
@@ -77,7 +88,8 @@ rule generate_images:
     message:
         "{wildcards.dataset}: generating {params.images} images"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --settings {params.settings:q}"
         " --output {output.images} --sheet {output.sheet}"
 
@@ -86,6 +98,7 @@ rule measure_errors:
     input:
         model=variant_files,
         inputs=inputs_of("train"),
+        launcher=LAUNCHER,
         script=lib("measure_errors.py"),
         code=code("errors"),
     output:
@@ -96,8 +109,12 @@ rule measure_errors:
         "logs/{dataset}/measure_errors{variant}/{shard}.tsv"
     conda:
         "../envs/das.yaml"
+    threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        mem_mb=ask("mem_mb", error_needs),
+        runtime=ask("runtime", error_needs),
+        disk_mb=ask("disk_mb", error_needs),
         device=config["execution"]["device"],
         rows=setting("jobs", "rows_per_batch"),
     params:
@@ -107,7 +124,8 @@ rule measure_errors:
     message:
         "{wildcards.dataset}: measuring the errors{wildcards.variant} of the training images, shard {wildcards.shard}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --device {resources.device}"
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --settings {params.settings:q} --shard {wildcards.shard}"
         " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"

@@ -15,6 +15,8 @@ for pool, name, suffix, models in subset_model_jobs():
         for model in models
         for file in paths.model_paths(f"results/{name}/{pool}/models/{model}", family)
     ]
+    train_needs = subset_model_needs("train", name, len(models))
+    evaluate_needs = subset_model_needs("evaluate", name, len(models))
 
     rule:
         name:
@@ -24,6 +26,7 @@ for pool, name, suffix, models in subset_model_jobs():
             subsets=POOLS[pool].subsets.format(dataset=name),
             unet=DATASETS[name]["model"]["unet"],
             base=lambda wildcards, name=name: base_model_of(name),
+            launcher=LAUNCHER,
             script=lib("train_subset_models.py"),
             code=lib("das/subsets.py", *(f"das/{file}" for file in code_of("train", family))),
         output:
@@ -34,8 +37,12 @@ for pool, name, suffix, models in subset_model_jobs():
             f"logs/{name}/train_{POOLS[pool].models}/{models[0]}.tsv"
         conda:
             "../envs/das.yaml"
+        threads: DATASETS[name]["jobs"]["threads"] * DATASETS[name]["train"]["processes"]
         resources:
             gpu=DATASETS[name]["jobs"]["gpus"],
+            mem_mb=ask("mem_mb", train_needs),
+            runtime=ask("runtime", train_needs),
+            disk_mb=ask("disk_mb", train_needs),
             device=config["execution"]["device"],
             checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
             tracking=config["execution"]["tracking"],
@@ -51,7 +58,8 @@ for pool, name, suffix, models in subset_model_jobs():
             f"{name}: training for {pool}, {{params.models}}"
         shell:
             """
-            python {input.script} --log {log} --threads {threads} --device {resources.device} \
+            python {input.launcher} {resources.gpu} python {input.script} --log {log} \
+                --threads {threads} --device {resources.device} \
                 --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking} \
                 --dataset {params.dataset} --inputs {input.inputs} --subsets {input.subsets} \
                 --model {params.model:q} --settings {params.settings:q} --models {params.models} \
@@ -65,6 +73,7 @@ for pool, name, suffix, models in subset_model_jobs():
             models=files,
             val=f"{space}/val.h5",
             gen=f"{space}/gen.h5",
+            launcher=LAUNCHER,
             script=lib("evaluate_subset_models.py"),
             code=lib(*(f"das/{file}" for file in code_of("errors", family))),
         output:
@@ -75,8 +84,12 @@ for pool, name, suffix, models in subset_model_jobs():
             f"logs/{name}/evaluate_{POOLS[pool].models}/{models[0]}.tsv"
         conda:
             "../envs/das.yaml"
+        threads: DATASETS[name]["jobs"]["threads"]
         resources:
             gpu=DATASETS[name]["jobs"]["gpus"],
+            mem_mb=ask("mem_mb", evaluate_needs),
+            runtime=ask("runtime", evaluate_needs),
+            disk_mb=ask("disk_mb", evaluate_needs),
             device=config["execution"]["device"],
             rows=DATASETS[name]["jobs"]["rows_per_batch"],
         params:
@@ -89,7 +102,8 @@ for pool, name, suffix, models in subset_model_jobs():
             f"{name}: measuring the losses for {pool} of {{params.models}}"
         shell:
             """
-            python {input.script} --log {log} --threads {threads} --device {resources.device} \
+            python {input.launcher} {resources.gpu} python {input.script} --log {log} \
+                --threads {threads} --device {resources.device} \
                 --dataset {params.dataset} --models {params.models_folder} --names {params.models} \
                 --val {input.val} --gen {input.gen} --settings {params.settings:q} --rows {resources.rows} \
                 --output {params.losses_folder}

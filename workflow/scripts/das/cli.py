@@ -125,7 +125,8 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     _start_logging(arguments.log)
     stop.listen()
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(arguments.threads)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))  # that share the work, and the threads
+        sys.modules["torch"].set_num_threads(max(1, arguments.threads // processes))
     try:
         script(arguments)
     except UserError as error:

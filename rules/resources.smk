@@ -1,0 +1,91 @@
+"""What jobs ask a scheduler for, see workflow/scripts/das/cost/needs.py; makes nothing.
+
+On one machine without a scheduler, only threads and GPUs count: Snakemake shares them out.
+"""
+
+from functools import lru_cache
+
+from das.cost.needs import JobNeeds
+
+
+# What starts a job on GPUs of its own. Ancient: no result depends on it.
+LAUNCHER = ancient(lib("on_gpus.py"))
+
+
+@lru_cache
+def needs(name):
+    """What the jobs of a data set need."""
+    return JobNeeds(DATASETS[name], config["execution"])
+
+
+def training_threads(wildcards):
+    """Of all processes that train one model together."""
+    return dataset(wildcards)["jobs"]["threads"] * dataset(wildcards)["train"]["processes"]
+
+
+def shard_size(wildcards):
+    """Images in a shard of the split that a path names; errors and kernels are of the training images."""
+    settings = dataset(wildcards)
+    counts = settings["split"] | {"gen": settings["generate"]["count"]}
+    images = counts[wildcards.get("split", "train")]
+    return min(images, settings["jobs"]["images_per_shard"])
+
+
+def subset_model_needs(job, name, models):
+    """What the job needs that trains, or evaluates, so many of a data set's retrained models."""
+
+    def estimate(wildcards):
+        if job == "evaluate":
+            return needs(name).evaluate(models)
+        images = DATASETS[name]["lds"]["fraction"] * DATASETS[name]["split"]["train"]
+        return needs(name).train(int(images), models)
+
+    return estimate
+
+
+def whole_set_needs(wildcards):
+    settings = dataset(wildcards)
+    saved = 1 + len(settings["train"]["checkpoints"])
+    return needs(wildcards.dataset).train(settings["split"]["train"], saved=saved)
+
+
+def generation_needs(wildcards):
+    return needs(wildcards.dataset).generate()
+
+
+def encoding_needs(wildcards):
+    return needs(wildcards.dataset).encode(dataset(wildcards)["split"]["train"])
+
+
+def error_needs(wildcards):
+    return needs(wildcards.dataset).errors(shard_size(wildcards))
+
+
+def gradient_needs(wildcards):
+    return needs(wildcards.dataset).gradients(shard_size(wildcards), json.loads(feature_settings(wildcards)))
+
+
+def journey_needs(wildcards):
+    images = min(dataset(wildcards)["generate"]["count"], dataset(wildcards)["jobs"]["images_per_shard"])
+    return needs(wildcards.dataset).journeys(images, json.loads(feature_settings(wildcards)))
+
+
+def kernel_needs(wildcards):
+    return needs(wildcards.dataset).kernel(shard_size(wildcards), json.loads(kernel_settings(wildcards)))
+
+
+def scoring_needs(wildcards):
+    found = method(wildcards)
+    if found.features is None:
+        return needs(wildcards.dataset).score(0)
+    features = dataset(wildcards)["gradients"] | EXTENDED["features"][found.features]
+    return needs(wildcards.dataset).score(found.dimension or features["dimension"])
+
+
+def ask(quantity, of):
+    """A resources function: what a job asks for of a quantity of das.cost.needs.Needs, more at every attempt."""
+
+    def amount(wildcards, attempt):
+        return attempt * getattr(of(wildcards), quantity)
+
+    return amount

@@ -1,0 +1,97 @@
+"""What jobs ask a scheduler for: formulas against the networks themselves, and against cost.csv."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from das import configuration
+from das.cost import architecture, estimate
+from das.cost.needs import START, TIME_MARGIN, JobNeeds
+from das.cost.size import UNetSize, unet_size
+
+ROOT = Path(__file__).parents[2]
+MODELS = sorted((ROOT / "config/models").glob("*.json"))
+SCHEMAS = ROOT / "workflow/schemas"
+CONFIG = configuration.validate(
+    configuration.load_yaml(ROOT / "config/config.yaml"), SCHEMAS / "config.schema.yaml", "config"
+)
+DATASETS = configuration.load_datasets(ROOT / "config/datasets", {}, SCHEMAS / "dataset.schema.yaml")
+for _settings in DATASETS.values():
+    _settings["model"]["unet"] = str(ROOT / _settings["model"]["unet"])
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_the_size_of_a_network_is_that_of_the_network(path):
+    """Parameters and FLOPs to the last one; Stable Diffusion's has adapters of rank 1 besides."""
+    family = "lora" if "stable" in path.stem else "unet"
+    built = architecture.build_architecture({"family": family, "unet": str(path), "rank": 1}).network
+    found, adapters = unet_size(str(path)), built.trained if family == "lora" else 0
+    assert found.parameters == built.parameters - adapters
+    assert found.flops == pytest.approx(built.forward(2).flops / 2, rel=1e-3 if adapters else 0)
+
+
+def test_a_wider_and_deeper_network_is_that_of_the_network(tmp_path):
+    config = {
+        "sample_size": 16,
+        "in_channels": 3,
+        "out_channels": 3,
+        "block_out_channels": [32, 64, 64],
+        "layers_per_block": 3,
+        "down_block_types": ["AttnDownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    }
+    (tmp_path / "unet.json").write_text(json.dumps(config))
+    model = {"family": "unet", "unet": str(tmp_path / "unet.json")}
+    built, found = architecture.build_architecture(model).network, UNetSize(config)
+    assert (found.parameters, found.flops) == (built.parameters, built.forward(1).flops)
+
+
+def jobs(name, settings):
+    """What jobs ask for, by the rule of cost.csv."""
+    needs, split, jobs = JobNeeds(settings, CONFIG["execution"]), settings["split"], settings["jobs"]
+    shard = min(split["train"], jobs["images_per_shard"])
+    features = settings["gradients"] | CONFIG["features"]["loss"]
+    kernel = settings["gradients"] | CONFIG["kernels"]["gauss_newton"]
+    half = int(settings["lds"]["fraction"] * split["train"])
+    return {
+        "train_model": needs.train(split["train"], saved=4),
+        "train_subset_models": needs.train(half, jobs["models_per_job"]),
+        "evaluate_subset_models": needs.evaluate(jobs["models_per_job"]),
+        "generate_images": needs.generate(),
+        "measure_errors": needs.errors(shard),
+        "project_gradients": needs.gradients(shard, features),
+        "sketch_kernel": needs.kernel(shard, kernel),
+        "predict_losses": needs.score(features["dimension"]),
+    }
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_job_asks_for_more_than_is_estimated_and_not_for_much_more(name, gpus):
+    settings = configuration.merge(DATASETS[name], {"jobs": {"gpus": gpus}})
+    speeds = CONFIG["execution"]["gpu_tflops"]
+    if not gpus:
+        speeds = dict.fromkeys(speeds, CONFIG["execution"]["cpu_tflops"])
+    table = estimate.estimate_costs(name, settings, CONFIG, speeds).set_index("rule")
+    for rule, need in jobs(name, settings).items():
+        expected = table.loc[rule]
+        minutes = (need.runtime - START / 60) / TIME_MARGIN
+        hours = 0 if math.isnan(expected.tflops) else expected.gpu_hours_per_job
+        assert expected.memory_gb * 1000 < need.mem_mb < 3.5 * expected.memory_gb * 1000 + 2000, rule
+        if rule != "predict_losses":
+            assert 0.8 * 60 * hours - 1 < minutes < 1.7 * 60 * hours + 1, rule
+
+
+def test_more_work_asks_for_more():
+    settings = DATASETS["digits"]
+    needs = JobNeeds(settings, CONFIG["execution"])
+    assert needs.train(500, models=8).runtime > needs.train(500).runtime
+    assert needs.train(500, saved=4).disk_mb > needs.train(500).disk_mb
+    wide = settings["gradients"] | CONFIG["kernels"]["gauss_newton"] | {"dimension": 16384}
+    narrow = wide | {"dimension": 512}
+    assert needs.kernel(1000, wide).mem_mb > needs.kernel(1000, narrow).mem_mb + 2 * 8 * 16384**2 / 1e6
+    several = configuration.merge(settings, {"train": {"processes": 2}})
+    shared = JobNeeds(several, CONFIG["execution"]).train(1000)
+    assert shared.mem_mb > needs.train(1000).mem_mb

@@ -1,0 +1,82 @@
+"""GPUs of one machine, shared out so that every job has its own.
+
+Snakemake counts GPUs but gives no job one in particular. Here each GPU has a lock file, held while its job
+runs and freed by the system however it ends. A scheduler that sets CUDA_VISIBLE_DEVICES has chosen already:
+then there is one job for these GPUs, and its locks are its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from das.errors import UserError
+
+log = logging.getLogger(__name__)
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Ids of the GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, or all of the machine."""
+    if VISIBLE in environment:
+        return [name.strip() for name in environment[VISIBLE].split(",") if name.strip()]
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return []
+    return found.stdout.split()
+
+
+@contextmanager
+def hold(count: int, gpus: Sequence[str], environment: Mapping[str, str]) -> Iterator[list[str]]:
+    """Hold `count` of the GPUs, waiting until so many are free; yields their ids.
+
+    The locks pass on to a program that takes this process's place.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if count > len(gpus):
+        raise UserError(f"jobs.gpus: {count} asked for, visible are {len(gpus)} ({', '.join(gpus)})")
+    # Within a job of a scheduler ids may be relative to it: 0 in one job is another GPU than in the next.
+    name = f"das-gpu-{os.getuid()}-{environment.get('SLURM_JOB_ID', '')}"
+    folder = Path(tempfile.gettempdir())
+    told = False
+    while True:
+        with ExitStack() as locks:
+            held: list[str] = []
+            for gpu in gpus:
+                file = open(folder / f"{name}-{gpu}.lock", "a")  # noqa: SIM115 -- closed by the stack
+                if len(held) < count and _lock(file):
+                    locks.enter_context(file)
+                    held.append(gpu)
+                else:
+                    file.close()
+            if len(held) == count:
+                yield held
+                return
+        if not told:
+            log.warning("waiting for %d of the GPUs %s to become free", count, ", ".join(gpus))
+            told = True
+        time.sleep(random.uniform(0.2, 1))  # apart from others who wait
+
+
+def _lock(file: IO[str]) -> bool:
+    """Take the lock on an open file, if it is free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    os.set_inheritable(file.fileno(), True)
+    return True
