@@ -3,14 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-slurm soak status lint format bench clean
 
 help:
-	@echo "make demo    attribute generated digits to their training images, on embedded data"
-	@echo "make test    run all tests"
-	@echo "make lint    run all linters and the type checker"
-	@echo "make format  format the code"
-	@echo "make bench   measure the cost of per-image gradients"
+	@echo "make demo       attribute generated digits to their training images, on embedded data"
+	@echo "make test       run all tests"
+	@echo "make test-slurm run the workflow on a SLURM cluster, which this installs and starts on this machine"
+	@echo "make soak MINUTES=60  disturb the workflow at random, and compare what it makes"
+	@echo "make status NAME=cifar2  say what is done and left of a data set: jobs and GPU hours"
+	@echo "make lint       run all linters and the type checker"
+	@echo "make format     format the code"
+	@echo "make bench      measure the cost of per-image gradients"
 
 .venv/run: requirements.txt
 	@echo "Setting up .venv from requirements.txt (a few minutes, once)"
@@ -19,7 +22,7 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/dev: requirements-dev.txt .venv/run
+.venv/dev: requirements-dev.txt requirements-slurm.txt .venv/run
 	@echo "Adding what tests and linters need"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
@@ -32,6 +35,17 @@ demo: .venv/run
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about half an hour on two cores"
 	$(BIN)/python -m pytest
+
+test-slurm: .venv/dev
+	@echo "Starting SLURM on this machine, and running the workflow on it: about ten minutes on two cores"
+	$(BIN)/python tests/slurm/cluster.py
+	$(BIN)/python -m pytest tests/slurm
+
+soak: .venv/dev
+	$(BIN)/python tests/soak.py --minutes $(or $(MINUTES),60)
+
+status: .venv/run
+	@$(BIN)/python workflow/scripts/show_status.py $(or $(NAME),$(error say which data set: make status NAME=cifar2))
 
 lint: .venv/dev
 	$(BIN)/ruff check .

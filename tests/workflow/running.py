@@ -5,13 +5,19 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
+import pandas as pd
 import yaml
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
+HOOKS = str(ROOT / "tests/hooks")
 
 UNET = {
     "_class_name": "UNet2DModel",
@@ -38,6 +44,11 @@ TINY = {
     "lds": {"subsets": 8, "timesteps": 4, "draws": 2, "train_seeds": [0, 1]},
     "jobs": {"models_per_job": 16, "images_per_shard": 30, "rows_per_batch": 32},
 }
+
+
+def heed_interrupts():
+    """For a process to start: a shell makes what it starts in the background ignore SIGINT, and so tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Workflow:
@@ -86,3 +97,41 @@ class Workflow:
         output = self.make(*targets, "--dry-run", "--quiet", "reason")
         jobs = re.findall(r"^([a-z]\w+?)(?:_tiny_\d+|(?:_\d+)+)? +(\d+)$", output, re.MULTILINE)
         return {rule: int(count) for rule, count in jobs if rule != "total"}
+
+
+def arrays(path):
+    """The arrays of an HDF5 file or of weights, or the text of another file, for comparison."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix == ".h5":
+        found = {}
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item: found.update({name: item[()]} if hasattr(item, "dtype") else {})
+            )
+        return found
+    return {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
+
+
+def differing(expected, found):
+    """Artifacts under a folder that are not the same, to the bit, under another; provenance is left out.
+
+    Tables hold seconds, which differ: of those every other column is compared.
+    """
+    names = [
+        p.relative_to(expected) for p in expected.rglob("*") if p.suffix in (".h5", ".safetensors", ".csv")
+    ]
+    assert names
+    return [str(name) for name in names if not _same(expected / name, found / name)]
+
+
+def _same(one, other):
+    if not other.exists():
+        return False
+    if one.suffix == ".csv":
+        tables = [pd.read_csv(path).drop(columns="seconds", errors="ignore") for path in (one, other)]
+        return tables[0].equals(tables[1])
+    first, second = arrays(one), arrays(other)
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f") for name in first
+    )

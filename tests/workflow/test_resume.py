@@ -1,11 +1,9 @@
 """Jobs killed with SIGKILL, together with Snakemake, continue and end with the same artifacts."""
 
-import h5py
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from workflow.running import ROOT
+from workflow.running import HOOKS, arrays
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -38,13 +36,6 @@ JOBS = {
 }
 
 
-def arrays(path):
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    with h5py.File(path) as file:
-        return {name: file[name][()] for name in file}
-
-
 def copy_of(workflow, folder):
     """A copy of a finished workflow, in which one artifact at a time is made again."""
     copied = workflow.copy(folder)
@@ -61,7 +52,7 @@ def test_a_killed_job_continues_to_the_same_bits(request, tmp_path, job):
     path.unlink()
     assert copied.planned(target) == {rule: 1}
 
-    killed = copied.run(target, KILL_AFTER_STATES=str(states), PYTHONPATH=str(ROOT / "tests/workflow/kill"))
+    killed = copied.run(target, KILL_AFTER_STATES=str(states), PYTHONPATH=HOOKS)
     assert killed.returncode == -9, killed.stdout
     assert not path.exists()
     left = [p for p in (copied.folder / ".resume").rglob("*") if p.suffix in (".npy", ".safetensors", ".h5")]
