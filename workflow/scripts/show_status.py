@@ -1,4 +1,4 @@
-"""Print what is done and what is left of a data set's lds.csv: jobs and estimated GPU hours by rule."""
+"""Print what is done and left of a data set's lds.csv, and what it took: jobs, hours and memory by rule."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from das import cli
-from das.cost.status import describe_status, planned_jobs
+from das.cost.status import describe_status, measured_jobs, planned_jobs
 from das.errors import UserError
 
 
@@ -24,8 +24,9 @@ def run(arguments):
     folder, more = f"results/{arguments.dataset}", arguments.options
     snakemake(f"{folder}/cost.csv", "--quiet", "all", *more)
     left = planned_jobs(snakemake(f"{folder}/lds.csv", "--dry-run", "--quiet", "reason", *more))
-    table = describe_status(pd.read_csv(f"{folder}/cost.csv"), left)
-    print(table.round(2).to_string(index=False))
+    measured = measured_jobs(Path("logs", arguments.dataset))
+    table = describe_status(pd.read_csv(f"{folder}/cost.csv"), left, measured)
+    print(table.round(2).to_string(index=False, na_rep=""))
 
 
 options = cli.parser(__doc__)
