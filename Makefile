@@ -33,7 +33,7 @@ demo: .venv/run
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
 
 test: .venv/dev
-	@echo "Running unit tests and the workflow on tiny data sets: about half an hour on two cores"
+	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"
 	$(BIN)/python -m pytest
 
 test-slurm: .venv/dev

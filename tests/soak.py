@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from workflow.running import ROOT, Workflow, differing, heed_interrupts
+from workflow.running import ROOT, Workflow, comparable, differing, heed_interrupts
 
 TARGETS = ("results/tiny/lds_das.csv", "results/tiny/lds_das_gn.csv", "results/tiny/scores/das/gen.h5")
 DISTURBANCES = 6  # of a round
@@ -130,7 +130,7 @@ def main():
         left = sorted(path.name for path in (folder / ".resume").glob("*"))
         if wrong or left:
             sys.exit(f"error: {folder}: other bits in {wrong}, left in .resume: {left}")
-        counts["artifacts"] += sum(path.is_file() for path in (folder / "results").rglob("*"))
+        counts["artifacts"] += len(comparable(folder / "results"))
         counts["rounds"] += 1
         shutil.rmtree(folder)
         print(dict(counts), flush=True)

@@ -113,14 +113,18 @@ def arrays(path):
     return {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
 
 
+def comparable(folder):
+    """Artifacts under a folder whose content says all: arrays, weights and tables, by their path in it."""
+    suffixes = (".h5", ".safetensors", ".csv")
+    return [path.relative_to(folder) for path in folder.rglob("*") if path.suffix in suffixes]
+
+
 def differing(expected, found):
     """Artifacts under a folder that are not the same, to the bit, under another; provenance is left out.
 
     Tables hold seconds, which differ: of those every other column is compared.
     """
-    names = [
-        p.relative_to(expected) for p in expected.rglob("*") if p.suffix in (".h5", ".safetensors", ".csv")
-    ]
+    names = comparable(expected)
     assert names
     return [str(name) for name in names if not _same(expected / name, found / name)]
 
