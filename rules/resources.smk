@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from das.cost.needs import JobNeeds
 
-
 # What starts a job on GPUs of its own. Ancient: no result depends on it.
 LAUNCHER = ancient(lib("on_gpus.py"))
 
