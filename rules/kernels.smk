@@ -56,6 +56,9 @@ rule join_kernel:
         "logs/{dataset}/join_kernel/{kernel}{variant}.log",
     conda:
         "../envs/das.yaml"
+    resources:
+        mem_mb=ask("mem_mb", joining_needs),
+        runtime=ask("runtime", joining_needs),
     message:
         "{wildcards.dataset}: joining the kernel {wildcards.kernel}{wildcards.variant}"
     shell:

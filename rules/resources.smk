@@ -14,7 +14,10 @@ LAUNCHER = ancient(lib("on_gpus.py"))
 @lru_cache
 def needs(name):
     """What the jobs of a data set need."""
-    return JobNeeds(DATASETS[name], config["execution"])
+    try:
+        return JobNeeds(DATASETS[name], config["execution"])
+    except UserError as error:
+        fail(error)
 
 
 def training_threads(wildcards):
@@ -71,6 +74,10 @@ def journey_needs(wildcards):
 
 def kernel_needs(wildcards):
     return needs(wildcards.dataset).kernel(shard_size(wildcards), json.loads(kernel_settings(wildcards)))
+
+
+def joining_needs(wildcards):
+    return needs(wildcards.dataset).join_kernel(json.loads(kernel_settings(wildcards)))
 
 
 def scoring_needs(wildcards):

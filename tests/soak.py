@@ -94,18 +94,18 @@ def disturbed(folder, choice, counts):
             process.wait(choice.uniform(1, LONGEST) if left else 900)
         if process.poll() is None:
             if not left:
-                raise SystemExit(f"error: {folder}: did not end within 15 minutes; see output there")
+                sys.exit(f"error: {folder}: did not end within 15 minutes; see output there")
             action = choice.choice(ACTIONS)
             action(process, choice)
             counts[action.__name__] += 1
             if action is kill_a_job:  # it ends by itself, when other jobs have
                 process.wait(600)
+        elif process.returncode:
+            sys.exit(f"error: {folder}: ended with {process.returncode} undisturbed; see output there")
         process.wait(600)
         if process.returncode == 0:
             break
         workflow.make("--unlock")
-    if process.returncode:
-        raise SystemExit(f"error: {folder}: ended with {process.returncode}; see output there")
     for session in sessions:
         psutil.wait_procs(members(session), timeout=120)
     return workflow

@@ -2,6 +2,7 @@
 
 Needs root and Debian's packages slurmctld, slurmd, slurm-client and munge; no systemd, cgroups or database.
 Everything lies in one folder, all daemons listen on this machine alone, and only what was started is stopped.
+Where the host's name does not resolve to this machine's address, a line is added to /etc/hosts, and stays.
 """
 
 from __future__ import annotations

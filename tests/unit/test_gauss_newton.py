@@ -137,6 +137,26 @@ def test_a_killed_sum_continues_to_the_same_bits(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, whole)
 
 
+def test_a_sum_cut_short_is_named_and_begun_again(tmp_path, monkeypatch, caplog):
+    whole, _ = total(run(tmp_path / "whole", range(3, 37)))
+    add = gauss_newton._add
+
+    def kill(total, gradients, inputs, block):
+        if block.start == 32:
+            raise KeyboardInterrupt
+        add(total, gradients, inputs, block)
+
+    monkeypatch.setattr(gauss_newton, "_add", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", range(3, 37), checkpoint_seconds=0)
+    monkeypatch.undo()
+    [state] = (tmp_path / "killed").rglob("sum.h5")
+    state.write_bytes(state.read_bytes()[:-100])
+    found, _ = total(run(tmp_path / "killed", range(3, 37)))
+    assert f"{state}: not a complete HDF5 file" in caplog.text
+    np.testing.assert_array_equal(found, whole)
+
+
 def test_a_kernel_larger_than_memory_is_refused(tmp_path):
     chosen = settings(projection="count-sketch", dimension=2**20)
     with pytest.raises(UserError, match=r"a kernel with k = 1048576 needs 8\d\d\d\.\d GB"):

@@ -1,5 +1,6 @@
 """Jobs of one machine have GPUs of their own; ids are made up, no GPU is needed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,9 @@ SHOW = "import os, sys; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
-    """GPUs 0, 1 and 3, in a temporary folder that is this test's own."""
+    """GPUs 0, 1 and 3, whose locks are this test's own."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,3")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", f"{os.getpid()}-{tmp_path.name}")
 
 
 def start(count, program=SHOW):

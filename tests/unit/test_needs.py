@@ -10,6 +10,7 @@ from das import configuration
 from das.cost import architecture, estimate
 from das.cost.needs import START, TIME_MARGIN, JobNeeds
 from das.cost.size import UNetSize, unet_size
+from das.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MODELS = sorted((ROOT / "config/models").glob("*.json"))
@@ -46,6 +47,38 @@ def test_a_wider_and_deeper_network_is_that_of_the_network(tmp_path):
     model = {"family": "unet", "unet": str(tmp_path / "unet.json")}
     built, found = architecture.build_architecture(model).network, UNetSize(config)
     assert (found.parameters, found.flops) == (built.parameters, built.forward(1).flops)
+
+
+def test_what_a_configuration_leaves_out_is_diffusers_default(tmp_path):
+    path = tmp_path / "unet.json"
+    path.write_text('{"sample_size": 32}')
+    built = architecture.build_architecture({"family": "unet", "unet": str(path)}).network
+    assert unet_size(str(path)).parameters == built.parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a readable configuration of a UNet"),
+        ("7", "not a readable configuration of a UNet"),
+        ('{"in_channels": 1}', "no 'sample_size'"),
+        ('{"sample_size": 8, "down_block_types": ["DownBlock2D"]}', "not a readable configuration of a UNet"),
+    ],
+)
+def test_a_broken_configuration_is_one_line(tmp_path, text, message):
+    path = tmp_path / "unet.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        unet_size(str(path))
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_memory_that_no_gpu_takes_over_is_asked_for_with_one_too():
+    settings = configuration.merge(DATASETS["digits"], {"jobs": {"gpus": 1}})
+    needs = JobNeeds(settings, CONFIG["execution"])
+    wide = settings["gradients"] | CONFIG["kernels"]["gauss_newton"] | {"dimension": 32768}
+    for need in (needs.kernel(1000, wide), needs.join_kernel(wide)):
+        assert need.mem_mb > 2 * 8 * 32768**2 / 1e6
 
 
 def jobs(name, settings):

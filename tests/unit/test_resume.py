@@ -88,6 +88,8 @@ HOLD = """
 import logging, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import fcntl
+fcntl.flock = getattr(fcntl, sys.argv[4])
 from das.resume import job_state
 logging.basicConfig(level=logging.INFO)
 with job_state(Path(sys.argv[2]), "s", "k") as folder:
@@ -99,8 +101,8 @@ with job_state(Path(sys.argv[2]), "s", "k") as folder:
 """
 
 
-def start(tmp_path, mode):
-    command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(tmp_path), mode]
+def start(tmp_path, mode, locks="flock"):
+    command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(tmp_path), mode, locks]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
@@ -118,12 +120,14 @@ def test_a_second_process_waits_for_the_first_and_continues_its_state(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_ends_well_leaves_its_state_to_the_one_that_waits(tmp_path):
-    with start(tmp_path, "hold") as orphan:
+@pytest.mark.parametrize("locks", ["flock", "lockf"])
+def test_a_process_that_ends_well_leaves_its_state_to_the_one_that_waits(tmp_path, locks):
+    """Also with the locks by which NFS provides the others."""
+    with start(tmp_path, "hold", locks) as orphan:
         assert orphan.stdout.readline() == "[]\n"
-        second = start(tmp_path, "end")
+        second = start(tmp_path, "end", locks)
         assert "waiting for it to end" in second.stderr.readline()
-        until_locked(tmp_path / "s-k.waiting")
+        until_locked(tmp_path / "s-k.waiting", getattr(fcntl, locks))
         orphan.communicate("\n")
         assert orphan.returncode == 0
         assert second.stdout.readline() == "['held']\n"
@@ -132,12 +136,12 @@ def test_a_process_that_ends_well_leaves_its_state_to_the_one_that_waits(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def until_locked(path):
+def until_locked(path, lock):
     """Wait until another process holds a lock on a file."""
     while True:
         with open(path, "a") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
 

@@ -126,6 +126,17 @@ def test_a_state_cut_short_is_named_and_its_training_starts_again(tmp_path, capl
     assert f"{state} is damaged" in caplog.text
 
 
+def test_a_checkpoint_cut_short_is_named_and_its_training_starts_again(tmp_path, caplog):
+    whole = bits(run(tmp_path / "state", checkpoints=[3]))
+    kept = training.checkpoint_file(tmp_path / "state", 3)
+    expected = {name: tensor.clone() for name, tensor in load_file(kept).items()}
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert bits(run(tmp_path / "state", checkpoints=[3])) == whole
+    assert f"{kept} is damaged" in caplog.text
+    found = load_file(kept)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
     whole = bits(run(tmp_path / "state"))
     monkeypatch.setattr(training, "draw_batch", None)

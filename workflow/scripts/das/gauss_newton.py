@@ -13,6 +13,7 @@ features.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from torch import Tensor
 
 from das import artifacts
 from das.cli import progress
+from das.errors import UserError
 from das.features import IMAGES_PER_BLOCK, SplitGradients
 from das.inputs import Inputs
 from das.memory import require_memory
 from das.resume import image_blocks
+
+log = logging.getLogger(__name__)
 
 
 def sketch_kernel(
@@ -84,10 +88,13 @@ def sketch_kernel(
     unfinished = state / "sum.h5"
     start, total = indices.start, torch.zeros(k, k, dtype=torch.float64)
     if unfinished.exists():
-        with artifacts.read(unfinished, "kernel-sum") as artifact:
-            start += int(artifact.attributes["count"])
-            seconds = float(artifact.attributes["seconds"])
-            total = torch.from_numpy(artifact.read("sum", (k, k), np.float64))
+        try:
+            with artifacts.read(unfinished, "kernel-sum") as artifact:
+                read = torch.from_numpy(artifact.read("sum", (k, k), np.float64))
+                total, start = read, start + int(artifact.attributes["count"])
+                seconds = float(artifact.attributes["seconds"])
+        except UserError as error:
+            log.warning("%s; the kernel is summed up from its beginning", error)
     total = total.to(gradients.device)
     saved_at = time.monotonic()
     for block in progress(image_blocks(start, indices.stop, IMAGES_PER_BLOCK), "kernel"):

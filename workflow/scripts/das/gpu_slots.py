@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,8 @@ from das.errors import UserError
 log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Not the temporary folder of the environment: some schedulers give each job its own.
+LOCKS = Path("/tmp")
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -51,13 +52,12 @@ def hold(count: int, gpus: Sequence[str], environment: Mapping[str, str]) -> Ite
         raise UserError(f"jobs.gpus: {count} asked for, visible are {len(gpus)} ({', '.join(gpus)})")
     # Within a job of a scheduler ids may be relative to it: 0 in one job is another GPU than in the next.
     name = f"das-gpu-{os.getuid()}-{environment.get('SLURM_JOB_ID', '')}"
-    folder = Path(tempfile.gettempdir())
     told = False
     while True:
         with ExitStack() as locks:
             held: list[str] = []
             for gpu in gpus:
-                file = open(folder / f"{name}-{gpu}.lock", "a")  # noqa: SIM115 -- closed by the stack
+                file = open(LOCKS / f"{name}-{gpu}.lock", "a")  # noqa: SIM115 -- closed by the stack
                 if len(held) < count and _lock(file):
                     locks.enter_context(file)
                     held.append(gpu)

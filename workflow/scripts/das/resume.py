@@ -72,16 +72,20 @@ def _held(path: Path, waiting: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 log.info("another process still works on this job; waiting for it to end")
-                with open(waiting, "w") as queue:
+                with open(waiting, "a+") as queue:  # on NFS a shared lock needs a file that can be read
                     fcntl.flock(queue, fcntl.LOCK_SH)
                     fcntl.flock(lock, fcntl.LOCK_EX)
-            # The holder before us has removed the file: a lock on a removed file excludes nobody.
-            if os.fstat(lock.fileno()).st_nlink == 0:
+            # Where the holder before us has removed the file, a lock on it excludes nobody.
+            try:
+                current = os.path.samestat(os.fstat(lock.fileno()), os.stat(path))
+            except OSError:
+                current = False
+            if not current:
                 continue
             try:
                 yield
             finally:
-                path.unlink()
+                path.unlink(missing_ok=True)
             return
 
 
@@ -94,7 +98,7 @@ def _anybody(waiting: Path) -> bool:
             fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        waiting.unlink()
+        waiting.unlink(missing_ok=True)
         return False
 
 

@@ -47,6 +47,8 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 def _answer(number: int, frame: FrameType | None) -> None:
     global _asked
+    if _asked is not None:  # told twice: it is ending already
+        return
     _asked = signal.Signals(number)
     if not _deferring:
         raise Stopped(_asked)

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from numpy.typing import NDArray
 
 from das import models
@@ -115,6 +117,8 @@ def train_models(
         mixed_precision="no" if precision == "fp32" else precision,
         log_with=tracker,
         project_dir="logs/tensorboard",
+        # Processes wait for the one that waits for an orphan of an earlier run, however long.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
     )
     if tracker:
         # Named by where the first model goes, since models of one name are trained for several ends.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from das.diffusion import Schedule, predict_noise
 from das.errors import UserError
 from das.inputs import Inputs
 from das.noise import generator
-from das.stop import deferred
+from das.stop import Stopped, deferred
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def train(
         fused=True,
     )
     first, seconds = 0, 0.0
-    if usable(state):
+    if usable(state, checkpoints):
         first, seconds = load_state(state, network, optimizer, accelerator.scaler), read_seconds(state)
     warmup_steps = round(settings.warmup * total)
     lr_factor = get_cosine_schedule_with_warmup(optimizer, warmup_steps, total).lr_lambdas[0]
@@ -123,6 +124,7 @@ def train(
     started_at = time.monotonic() - seconds
     saved_at = time.monotonic()
     bar = progress(None, name, total=total, initial=first)
+    stop = False
     with deferred() as asked_to_stop:
         for step in range(first, total):
             batch = draw_batch(inputs, members, settings, schedule, seed, step, accelerator.process_index)
@@ -156,6 +158,8 @@ def train(
                     saved_at = time.monotonic()
             if stop:
                 break
+    if stop:
+        raise Stopped(signal.SIGTERM)  # another of the processes was told
     bar.close()
     accelerator.wait_for_everyone()
     trained = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -211,17 +215,19 @@ def checkpoint_step(percent: int, total: int) -> int:
     return step
 
 
-def usable(state: Path) -> bool:
-    """Whether there is unfinished work that can be continued; says so when it is damaged, and removes it."""
+def usable(state: Path, checkpoints: Collection[int]) -> bool:
+    """Whether there is unfinished work to continue; says so when that, or a checkpoint, is damaged."""
     if not state.exists():
         return False
-    try:
-        with safe_open(state, "pt"):
-            return True
-    except SafetensorError as error:
-        log.warning("%s is damaged (%s); this training starts again from its beginning", state, error)
-        state.unlink()
-        return False
+    kept = (checkpoint_file(state, step) for step in checkpoints)
+    for path in (state, *(path for path in kept if path.exists())):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            log.warning("%s is damaged (%s); this training starts again from its beginning", path, error)
+            return False
+    return True
 
 
 def checkpoint_file(state: Path, step: int) -> Path:

@@ -107,7 +107,12 @@ class JobNeeds:
         k = self._dimension(settings)
         rows = images * settings["timesteps"] * settings["draws"]
         size = 8 * k**2
-        return self._gradient_job(settings, rows, 2 * k**2, memory=2 * size, disk=2 * size)
+        return self._gradient_job(settings, rows, 2 * k**2, host=2 * size, disk=2 * size)
+
+    def join_kernel(self, settings: Mapping[str, Any]) -> Needs:
+        """Adding up the shards of a kernel."""
+        size = 8 * self._dimension(settings) ** 2
+        return _needs(600, PROCESS + 3 * size, size)
 
     def encode(self, images: int) -> Needs:
         """Encoding so many images and their mirror images to latents."""
@@ -125,12 +130,13 @@ class JobNeeds:
         return int(self._trained if features["projection"] == "none" else features["dimension"])
 
     def _gradient_job(
-        self, features: Mapping[str, Any], rows: float, flops: float = 0, memory: float = 0, *, disk: float
+        self, features: Mapping[str, Any], rows: float, flops: float = 0, *, host: float = 0, disk: float
     ) -> Needs:
         # The sketch's signs, gradients of a layer and what they are formed of; sketches of a batch.
-        memory += 12 * self._trained + 8 * self._batch * self._dimension(features)
+        memory = 12 * self._trained + 8 * self._batch * self._dimension(features)
+        precision = features["precision"]
         return self._model_job(
-            GRADIENTS, rows, self._batch, features["precision"], flops, memory=memory, disk=disk
+            GRADIENTS, rows, self._batch, precision, flops, memory=memory, host=host, disk=disk
         )
 
     def _model_job(
@@ -142,13 +148,18 @@ class JobNeeds:
         flops: float = 0,
         *,
         memory: float = 0,
+        host: float = 0,
         disk: float,
     ) -> Needs:
-        """A job that runs so many rows through the model, a batch at a time; more FLOPs of each on top."""
+        """A job that runs so many rows through the model, a batch at a time; more FLOPs of each on top.
+
+        `memory` is on the device, `host` in main memory whatever the device.
+        """
         passes, held = kind
         seconds = rows * (passes * self._size.flops + flops) / self._speed(precision.get("cuda", "fp32"))
         needed = PROCESS + 4 * self._size.parameters + self._inputs()
         needed += SD_BYTES if self._latent else 0
+        needed += host
         if not self._gpu:
             needed += memory + held * batch * 4 * self._size.numbers
         elif kind is TRAINING:

@@ -12,6 +12,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from das.errors import UserError
+
+# What UNet2DModel takes where its configuration says nothing.
+DEFAULTS: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [224, 448, 672, 896],
+    "layers_per_block": 2,
+    "down_block_types": ["DownBlock2D", *["AttnDownBlock2D"] * 3],
+    "up_block_types": [*["AttnUpBlock2D"] * 3, "UpBlock2D"],
+}
 # Tokens of a caption, and the width of the hidden layer of a transformer block relative to its channels.
 TOKENS, HIDDEN = 77, 4
 
@@ -28,6 +39,8 @@ class UNetSize:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.parameters = self.flops = self.numbers = 0
+        if "cross_attention_dim" not in config:
+            config = DEFAULTS | dict(config)
         channels, layers = config["block_out_channels"], config["layers_per_block"]
         self._embedding = 4 * channels[0]
         # UNet2DModel with scale_shift scales as well as shifts.
@@ -117,5 +130,14 @@ class UNetSize:
 
 @lru_cache
 def unet_size(path: str) -> UNetSize:
-    """The size of the UNet of which a file holds the configuration, in JSON."""
-    return UNetSize(json.loads(Path(path).read_text()))
+    """The size of the UNet of which a file holds the configuration, in JSON.
+
+    Raises:
+        UserError: the file cannot be read, or lacks what the size follows from.
+    """
+    try:
+        return UNetSize(json.loads(Path(path).read_text()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable configuration of a UNet ({error})") from error
+    except KeyError as error:
+        raise UserError(f"{path}: no {error}, which a configuration of a UNet has") from error
