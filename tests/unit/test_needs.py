@@ -128,3 +128,5 @@ def test_more_work_asks_for_more():
     several = configuration.merge(settings, {"train": {"processes": 2}})
     shared = JobNeeds(several, CONFIG["execution"]).train(1000)
     assert shared.mem_mb > needs.train(1000).mem_mb
+    in_parts = configuration.merge(settings, {"train": {"accumulation": 4}})
+    assert JobNeeds(in_parts, CONFIG["execution"]).train(1000).mem_mb < needs.train(1000).mem_mb

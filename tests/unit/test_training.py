@@ -1,5 +1,6 @@
 """Training: a run that was killed ends with the same bits; processes share one batch; NaN stops it."""
 
+import dataclasses
 import json
 import math
 import signal
@@ -288,6 +289,52 @@ def test_shares_of_two_processes_make_up_the_batch():
     for share, rank in zip(shares, (0, 1), strict=True):
         torch.testing.assert_close(share.noisy, whole.noisy[rank::2], rtol=0, atol=0)
         assert share.whole == 5
+
+
+@pytest.mark.parametrize(("parts", "sizes"), [(1, [8]), (2, [4, 4]), (3, [3, 3, 2]), (100, [1] * 8)], ids=str)
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path, monkeypatch, parts, sizes):
+    """Against autograd on the mean squared error of the first batch, without dropout."""
+    monkeypatch.setitem(UNET, "dropout", 0.0)
+    settings = dataclasses.replace(SETTINGS, max_grad_norm=1e9, accumulation=parts)
+    plain = network(3).train()
+    batch = draw_batch(INPUTS, MEMBERS, settings, SCHEDULE, 3, 0, 0)
+    prediction = plain(batch.noisy, batch.timesteps).sample
+    torch.nn.functional.mse_loss(prediction, batch.noise).backward()
+
+    class FirstStepError(Exception):
+        pass
+
+    found, run_sizes, loss = [], [], training._loss
+
+    def keep(optimizer, closure=None):
+        found.extend(p.grad for group in optimizer.param_groups for p in group["params"])
+        raise FirstStepError
+
+    monkeypatch.setattr(
+        training, "_loss", lambda m, part, d: run_sizes.append(len(part.noise)) or loss(m, part, d)
+    )
+    monkeypatch.setattr(torch.optim.AdamW, "step", keep)
+    with pytest.raises(FirstStepError):
+        run(tmp_path / "state", settings)
+    assert run_sizes == sizes
+    for parameter, gradient in zip(plain.parameters(), found, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_killed_training_in_parts_ends_with_the_same_bits(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, accumulation=3)
+    whole, save = bits(run(tmp_path / "whole", settings)), training.save_state
+
+    def kill(path, unet, optimizer, step, *others):
+        save(path, unet, optimizer, step, *others)
+        if step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_state", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", settings, checkpoint_seconds=0)
+    monkeypatch.undo()
+    assert bits(run(tmp_path / "killed", settings)) == whole
 
 
 def test_the_learning_rate_rises_and_falls_as_published(tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_a_killed_job_continues_to_the_same_bits(request, tmp_path, job):
 
 
 def test_two_processes_train_the_model_of_one(undisturbed, tmp_path):
-    """Without dropout the two differ by rounding alone: the processes share each batch."""
+    """Without dropout the two differ by rounding alone: they share each batch, in parts."""
     copied = copy_of(undisturbed, tmp_path)
     copied.config["datasets"]["tiny"]["model"]["unet"] = str(copied.folder / "plain.json")
     text = (copied.folder / "unet.json").read_text()
@@ -78,7 +78,7 @@ def test_two_processes_train_the_model_of_one(undisturbed, tmp_path):
     target = f"results/tiny/model/{WEIGHTS}"
     copied.make(target)
     one = arrays(copied.folder / target)
-    copied.config["datasets"]["tiny"]["train"]["processes"] = 2
+    copied.config["datasets"]["tiny"]["train"] |= {"processes": 2, "accumulation": 3}
     copied.config["execution"] = {"tracking": "tensorboard"}
     copied.make(target)
     assert list((copied.folder / "logs/tensorboard").rglob("events.out.tfevents.*"))

@@ -14,7 +14,8 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class TrainSettings:
     `batch_size` is the size over all `processes` together. `warmup` is the fraction of all steps in which
     the learning rate rises, before it falls along a half cosine. `caption_dropout` is the share of captions
     that a step replaces by the empty one. `precision` names the number format for each kind of device.
+    `accumulation` is the number of parts in which a process runs its share of a batch, one after another.
     """
 
     epochs: int
@@ -60,17 +62,28 @@ class TrainSettings:
     caption_dropout: float = 0.0
     precision: dict[str, str] = field(default_factory=dict)
     processes: int = 1
+    accumulation: int = 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's share of a step: rows of x_t, timesteps, noise, captions, and the whole batch's size."""
+    """Rows of a step: x_t, timesteps, noise and captions, and the number of rows in all of the step."""
 
     noisy: Tensor
     timesteps: Tensor
     noise: Tensor
     condition: Tensor | None
     whole: int
+
+    def take(self, rows: slice) -> Batch:
+        """Some of the rows."""
+        condition = None if self.condition is None else self.condition[rows]
+        return Batch(self.noisy[rows], self.timesteps[rows], self.noise[rows], condition, self.whole)
+
+    def parts(self, count: int) -> list[Batch]:
+        """At most so many parts of about the same size, none of them empty."""
+        size = math.ceil(len(self.noise) / count)
+        return [self.take(slice(first, first + size)) for first in range(0, len(self.noise), size)]
 
 
 def train(
@@ -128,22 +141,16 @@ def train(
     with deferred() as asked_to_stop:
         for step in range(first, total):
             batch = draw_batch(inputs, members, settings, schedule, seed, step, accelerator.process_index)
-            batch_loss = _loss(model, batch, accelerator, seed, step)
-            if not math.isfinite(batch_loss.item()):
-                raise UserError(
-                    f"{name}: the loss is {batch_loss.item()} at step {step}; lower train.learning_rate"
-                )
+            batch_loss = _backward(model, batch.parts(settings.accumulation), accelerator, seed, step)
+            if not math.isfinite(batch_loss):
+                raise UserError(f"{name}: the loss is {batch_loss} at step {step}; lower train.learning_rate")
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * lr_factor(step)
-            # The mean over processes that follows turns shares of the whole batch's mean into that mean.
-            accelerator.backward(batch_loss * accelerator.num_processes)
             accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
             bar.update()
-            accelerator.log(
-                {f"{name}/loss": batch_loss.item(), f"{name}/lr": optimizer.param_groups[0]["lr"]}, step
-            )
+            accelerator.log({f"{name}/loss": batch_loss, f"{name}/lr": optimizer.param_groups[0]["lr"]}, step)
             if asked_to_stop():
                 accelerator.set_trigger()
             stop = accelerator.check_trigger()  # agreed on by all processes
@@ -188,14 +195,8 @@ def draw_batch(
     clean = inputs.sample(chosen, settings.flip, random)
     condition = inputs.condition(chosen, random.random(len(chosen)) < settings.caption_dropout)
     noisy = schedule.add_noise(clean, noise, timesteps)
-    share = slice(rank, None, settings.processes)
-    return Batch(
-        noisy[share],
-        timesteps[share],
-        noise[share],
-        None if condition is None else condition[share],
-        len(chosen),
-    )
+    whole = Batch(noisy, timesteps, noise, condition, len(chosen))
+    return whole.take(slice(rank, None, settings.processes))
 
 
 def total_steps(images: int, settings: TrainSettings) -> int:
@@ -298,14 +299,30 @@ def _weights(network: nn.Module) -> dict[str, Tensor]:
     return {f"weights/{name}": p.data for name, p in network.named_parameters() if p.requires_grad}
 
 
-def _loss(model: nn.Module, batch: Batch, accelerator: Accelerator, seed: int, step: int) -> Tensor:
-    """This process's share of the batch's mean squared error."""
+def _backward(
+    model: nn.Module, parts: Sequence[Batch], accelerator: Accelerator, seed: int, step: int
+) -> float:
+    """Add the gradient of the batch's mean squared error, and return this process's share of that error.
+
+    The processes exchange gradients once, with the last of the parts.
+    """
     torch.manual_seed(int(generator("dropout", seed, step, accelerator.process_index).integers(2**63)))
-    device = accelerator.device
-    noise = batch.noise.to(device)
-    condition = None if batch.condition is None else batch.condition.to(device)
-    prediction = predict_noise(model, batch.noisy.to(device), batch.timesteps.to(device), condition)
-    return (prediction - noise).square().sum() / (batch.whole * noise[0].numel())
+    loss = 0.0
+    for part in parts:
+        with nullcontext() if part is parts[-1] else accelerator.no_sync(model):
+            part_loss = _loss(model, part, accelerator.device)
+            # The mean over processes that follows turns shares of the whole batch's mean into that mean.
+            accelerator.backward(part_loss * accelerator.num_processes)
+        loss += part_loss.item()
+    return loss
+
+
+def _loss(model: nn.Module, part: Batch, device: torch.device) -> Tensor:
+    """The share of some rows in the batch's mean squared error."""
+    noise = part.noise.to(device)
+    condition = None if part.condition is None else part.condition.to(device)
+    prediction = predict_noise(model, part.noisy.to(device), part.timesteps.to(device), condition)
+    return (prediction - noise).square().sum() / (part.whole * noise[0].numel())
 
 
 def check_shares(count: int, settings: TrainSettings) -> None:

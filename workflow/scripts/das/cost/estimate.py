@@ -216,7 +216,7 @@ class Estimator:
     ) -> RuleCost:
         """A rule that trains `models` on that many images each, `longest` of them in the longest job."""
         train = self._settings["train"]
-        share = math.ceil(min(train["batch_size"], images) / train["processes"])
+        share = math.ceil(min(train["batch_size"], images) / train["processes"] / train["accumulation"])
         return self._on_device(
             rule,
             jobs,

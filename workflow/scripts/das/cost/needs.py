@@ -66,7 +66,7 @@ class JobNeeds:
         return self._model_job(
             TRAINING,
             models * train["epochs"] * images / processes,
-            math.ceil(min(train["batch_size"], images) / processes),
+            math.ceil(min(train["batch_size"], images) / processes / train["accumulation"]),
             train["precision"],
             # Of every process gradients, two moments and a copy to save; of all but one, everything.
             memory=16 * self._trained * processes + (processes - 1) * PROCESS,
