@@ -1,6 +1,6 @@
-"""What the workflow will cost, before any of it has run.
+"""What the workflow will cost, before any of it has run, and what it took.
 
-Needs the configuration alone.
+Needs the configuration alone; the benchmark files in logs/ where there are any.
 Makes results/{dataset}/cost.csv and docs/cost.md.
 """
 
@@ -13,7 +13,13 @@ PUBLISHED_DATASETS = (
     "artbench5",
     "artbench10",
 )
-COST_CODE = [f"das/cost/{name}.py" for name in ("counting", "architecture", "estimate")]
+COST_CODE = [f"das/cost/{name}.py" for name in ("counting", "architecture", "estimate", "measured")]
+
+
+def measured(wildcards):
+    """How many jobs of a data set have been measured, and when the last was: then its table is made anew."""
+    files = list(Path("logs", wildcards.dataset).rglob("*.tsv"))
+    return f"{len(files)} files, {max((file.stat().st_mtime for file in files), default=0):.0f}"
 
 
 rule estimate_cost:
@@ -35,12 +41,14 @@ rule estimate_cost:
         ),
         gpu_tflops=as_json(config["execution"]["gpu_tflops"]),
         modules=module_options,
+        measured=measured,
     message:
         "{wildcards.dataset}: estimating hours, memory and disk"
     shell:
         "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
         " --settings {params.settings:q} --config {params.config:q}"
-        " --gpu-tflops {params.gpu_tflops:q} {params.modules} --output {output}"
+        " --gpu-tflops {params.gpu_tflops:q} {params.modules}"
+        " --measured logs/{wildcards.dataset} --output {output}"
 
 
 rule describe_costs:

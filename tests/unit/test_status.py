@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from das.cost.status import describe_status, measured_jobs, planned_jobs
+from das.cost.measured import beside_measured, measured_jobs
+from das.cost.status import describe_status, planned_jobs
 
 OUTPUT = """\
 Building DAG of jobs...
@@ -28,13 +29,18 @@ COSTS = pd.DataFrame(
 )
 
 
+def status(left, logs):
+    """The table, by rule."""
+    return describe_status(beside_measured(COSTS, measured_jobs(logs)), left).set_index("rule")
+
+
 def benchmark(path, seconds, megabytes):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:00\t{megabytes}\n")
 
 
 def test_jobs_left_are_those_of_the_dry_run_and_hours_their_share(tmp_path):
-    table = describe_status(COSTS, planned_jobs(OUTPUT), measured_jobs(tmp_path)).set_index("rule")
+    table = status(planned_jobs(OUTPUT), tmp_path)
     assert table.left.to_dict() == {"train_model": 1, "train_subset_models": 2, "measure_lds": 1, "total": 4}
     assert table.done.to_dict() == {
         "train_model": 0,
@@ -48,7 +54,7 @@ def test_jobs_left_are_those_of_the_dry_run_and_hours_their_share(tmp_path):
 
 def test_nothing_is_left_where_nothing_would_run(tmp_path):
     left = planned_jobs("Nothing to be done (all requested files are present).\n")
-    assert describe_status(COSTS, left, measured_jobs(tmp_path)).left.sum() == 0
+    assert status(left, tmp_path).left.sum() == 0
 
 
 def test_what_jobs_took_stands_beside_the_estimate(tmp_path):
@@ -56,7 +62,7 @@ def test_what_jobs_took_stands_beside_the_estimate(tmp_path):
     benchmark(tmp_path / "train_subset_models/subset-00_seed-0.tsv", 1800, 2000)
     benchmark(tmp_path / "train_subset_models/subset-01_seed-0.tsv", 5400, 500)
     benchmark(tmp_path / "measure_errors@seed-43/000.tsv", 36, 100)  # of no rule in the estimate above
-    table = describe_status(COSTS, {}, measured_jobs(tmp_path)).set_index("rule")
+    table = status({}, tmp_path)
     assert table.hours_taken["train_model"] == 2
     assert table.hours_taken["train_subset_models"] == 2
     assert table.memory_gb_taken["train_subset_models"] == 2000 * 2**20 / 1e9

@@ -270,6 +270,20 @@ def test_every_row_of_the_table_says_what_its_method_costs(undisturbed):
     assert table.loc[("raw_cos", "val"), "bytes"] == 0
 
 
+def test_the_costs_stand_beside_what_jobs_have_taken(undisturbed, tmp_path):
+    workflow = undisturbed.copy(tmp_path)
+    workflow.make("results/tiny/cost.csv")
+    table = pd.read_csv(tmp_path / "results/tiny/cost.csv").set_index("rule")
+    logs = tmp_path / "logs/tiny"
+    took = pd.concat(pd.read_csv(path, sep="\t") for path in logs.glob("measure_errors*/*.tsv"))
+    assert table.hours_taken["measure_errors"] == pytest.approx(took.s.sum() / 3600, rel=1e-3)
+    assert table.memory_gb_taken["measure_errors"] == pytest.approx(
+        took.max_rss.max() * 2**20 / 1e9, rel=1e-3
+    )
+    assert table.hours_taken["total"] > table.hours_taken["train_subset_models"] > 0
+    assert workflow.planned("results/tiny/cost.csv") == {}
+
+
 def blocks_of(page, language):
     """The blocks of code in a page of docs/."""
     text = (ROOT / "docs" / page).read_text()

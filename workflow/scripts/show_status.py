@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from das import cli
-from das.cost.status import describe_status, measured_jobs, planned_jobs
+from das.cost.status import describe_status, planned_jobs
 from das.errors import UserError
 
 
@@ -24,8 +24,7 @@ def run(arguments):
     folder, more = f"results/{arguments.dataset}", arguments.options
     snakemake(f"{folder}/cost.csv", "--quiet", "all", *more)
     left = planned_jobs(snakemake(f"{folder}/lds.csv", "--dry-run", "--quiet", "reason", *more))
-    measured = measured_jobs(Path("logs", arguments.dataset))
-    table = describe_status(pd.read_csv(f"{folder}/cost.csv"), left, measured)
+    table = describe_status(pd.read_csv(f"{folder}/cost.csv"), left)
     print(table.round(2).to_string(index=False, na_rep=""))
 
 
