@@ -21,6 +21,7 @@ include: "rules/subset_models.smk"
 include: "rules/lds.smk"
 include: "rules/ablation.smk"
 include: "rules/cost.smk"
+include: "rules/cleaning.smk"
 
 
 rule demo:

@@ -15,6 +15,8 @@ for pool, name, suffix, models in subset_model_jobs():
         for model in models
         for file in paths.model_paths(f"results/{name}/{pool}/models/{model}", family)
     ]
+    # A temporary file that is gone makes nothing run again, unless what is made of it must be made again.
+    kept = files if DATASETS[name]["jobs"]["keep_models"] else temp(files)
     train_needs = subset_model_needs("train", name, len(models))
     evaluate_needs = subset_model_needs("evaluate", name, len(models))
 
@@ -30,7 +32,7 @@ for pool, name, suffix, models in subset_model_jobs():
             script=lib("train_subset_models.py"),
             code=lib("das/subsets.py", *(f"das/{file}" for file in code_of("train", family))),
         output:
-            files,
+            kept,
         log:
             f"logs/{name}/train_{POOLS[pool].models}/{models[0]}.log",
         benchmark:

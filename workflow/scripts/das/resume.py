@@ -60,6 +60,22 @@ def job_state(root: Path, stage: str, key: str) -> Iterator[Path]:
 
 
 @contextmanager
+def idle_state(folder: Path) -> Iterator[bool]:
+    """Yield whether no job works on the state in a folder; if so, none begins to before the block ends."""
+    path = folder.with_name(f"{folder.name}.lock")
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
 def _held(path: Path, waiting: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which is removed in the end.
 

@@ -1,0 +1,40 @@
+"""What nothing needs any more: list it with how much it holds, or delete it.
+
+snakemake --cores 1 --quiet all -- list_leftovers
+snakemake --cores 1 --quiet all -- delete_leftovers
+
+Needs nothing and makes nothing. Snakemake's lock keeps both from running beside jobs of another Snakemake.
+"""
+
+
+def pools(keep):
+    """Folders of the retrained models of data sets that keep them, or do not."""
+    return [
+        f"results/{name}/{pool}"
+        for pool, (name, settings) in itertools.product(POOLS, DATASETS.items())
+        if settings["jobs"]["keep_models"] == keep and os.path.isdir(f"results/{name}/{pool}")
+    ]
+
+
+for action in ("list", "delete"):
+
+    rule:
+        name:
+            f"{action}_leftovers"
+        input:
+            script=lib("clean_up.py"),
+        log:
+            f"logs/{action}_leftovers.log",
+        localrule: True
+        conda:
+            "../envs/das.yaml"
+        params:
+            deletable=" ".join(pools(keep=False)),
+            kept=" ".join(pools(keep=True)),
+            days=config["execution"]["keep_states_days"],
+            delete="--delete" if action == "delete" else "",
+        message:
+            "Looking for what nothing needs any more"
+        shell:
+            "python {input.script} --log {log} --threads {threads} --days {params.days}"
+            " --deletable {params.deletable} --kept {params.kept} {params.delete}"

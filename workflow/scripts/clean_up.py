@@ -1,0 +1,39 @@
+"""List what nothing needs any more, and how much it holds; or delete it."""
+
+from pathlib import Path
+
+from das import cli
+from das.leftovers import delete_model, delete_state, finished_models, stale_states
+
+
+def run(arguments):
+    states = stale_states(arguments.resume, arguments.days)
+    models = {pool: finished_models(pool) for pool in (*arguments.deletable, *arguments.kept)}
+    heading = f"unfinished work in {arguments.resume}, untouched for {arguments.days:g} days"
+    report(heading, states, arguments.delete)
+    for pool, found in models.items():
+        deletes = arguments.delete and pool in arguments.deletable
+        note = "" if pool in arguments.deletable else "; kept, see jobs.keep_models"
+        report(f"retrained models in {pool} whose losses stand{note}", found, deletes)
+    if arguments.delete:
+        for state in states:
+            delete_state(state)
+        for pool in arguments.deletable:
+            for model in models[pool]:
+                delete_model(model)
+
+
+def report(heading, found, deletes):
+    size = sum(leftover.bytes for leftover in found)
+    print(f"{'deleting' if deletes else 'found'}: {heading}: {len(found)}, {size / 1e6:.1f} MB")
+    for leftover in found:
+        print(f"  {leftover.bytes / 1e6:10.1f} MB  {leftover.days:6.1f} days  {leftover.folder}")
+
+
+options = cli.parser(__doc__)
+options.add_argument("--resume", type=Path, default=Path(".resume"), help="folder for unfinished work")
+options.add_argument("--days", type=float, required=True, help="unfinished work must be older")
+options.add_argument("--deletable", type=Path, nargs="*", default=[], help="such as results/digits/lds")
+options.add_argument("--kept", type=Path, nargs="*", default=[], help="pools whose models are only listed")
+options.add_argument("--delete", action="store_true", help="delete what is listed, but for what is kept")
+cli.main(run, options)
