@@ -47,6 +47,7 @@ rule embed_images:
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         device=config["execution"]["device"],
     params:
         folder=lambda wildcards, input: os.path.dirname(input.clip[0]),

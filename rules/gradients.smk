@@ -26,6 +26,7 @@ rule project_gradients:
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         mem_mb=ask("mem_mb", gradient_needs),
         runtime=ask("runtime", gradient_needs),
         disk_mb=ask("disk_mb", gradient_needs),
@@ -63,6 +64,7 @@ rule project_journeys:
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         mem_mb=ask("mem_mb", journey_needs),
         runtime=ask("runtime", journey_needs),
         disk_mb=ask("disk_mb", journey_needs),

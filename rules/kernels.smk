@@ -24,6 +24,7 @@ rule sketch_kernel:
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         mem_mb=ask("mem_mb", kernel_needs),
         runtime=ask("runtime", kernel_needs),
         disk_mb=ask("disk_mb", kernel_needs),

@@ -48,6 +48,7 @@ rule encode_latents:
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         mem_mb=ask("mem_mb", encoding_needs),
         runtime=ask("runtime", encoding_needs),
         disk_mb=ask("disk_mb", encoding_needs),

@@ -11,6 +11,17 @@ from das.cost.needs import JobNeeds
 LAUNCHER = ancient(lib("on_gpus.py"))
 
 
+def gpu_model_of(name):
+    """The type of GPU that a data set's jobs ask a cluster for; empty where any will do, or none."""
+    return config["execution"]["gpu_model"] if DATASETS[name]["jobs"]["gpus"] else ""
+
+
+def gpu_model(wildcards):
+    """The same, as a resources function."""
+    dataset(wildcards)  # refuses names that do not exist
+    return gpu_model_of(wildcards.dataset)
+
+
 @lru_cache
 def needs(name):
     """What the jobs of a data set need."""
@@ -52,7 +63,10 @@ def whole_set_needs(wildcards):
 
 
 def generation_needs(wildcards):
-    return needs(wildcards.dataset).generate()
+    settings = dataset(wildcards)
+    return needs(wildcards.dataset).generate(
+        min(settings["generate"]["count"], settings["jobs"]["generated_per_job"])
+    )
 
 
 def encoding_needs(wildcards):
