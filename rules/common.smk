@@ -298,6 +298,13 @@ def shard_files(folder, split):
     return files
 
 
+def generated_shards(wildcards):
+    """The files in which the query images are generated."""
+    settings = dataset(wildcards)
+    number = -(-settings["generate"]["count"] // settings["jobs"]["generated_per_job"])
+    return [f"results/{wildcards.dataset}/images/gen/shard-{shard:03d}.h5" for shard in range(number)]
+
+
 def kernel_shards(wildcards):
     """The shards of the kernel that a path names."""
     folder = "results/{dataset}/kernels/{kernel}{variant}".format(**wildcards)
@@ -349,6 +356,11 @@ def losses_of(wildcards, pool="lds"):
         f"results/{wildcards.dataset}/{pool}/losses/{model}.h5"
         for model in subset_model_names(dataset(wildcards), pool)
     ]
+
+
+def list_of(models):
+    """A resources function: names of models, with wildcards filled in."""
+    return lambda wildcards: " ".join(models).format(**wildcards)
 
 
 def subset_model_jobs():

@@ -1,8 +1,8 @@
 """The model whose training images are attributed, what it generates and where it errs.
 
 Needs results/{dataset}/images/train.h5, or latents/train.h5.
-Makes results/{dataset}/model/, its checkpoints, model/seeds/7/ (the same with another seed), images/gen.h5,
-images/gen.png and errors{variant}/train.h5, the variant as in rules/gradients.smk.
+Makes results/{dataset}/model/, its checkpoints, model/seeds/7/ (the same with another seed), images/gen/,
+images/gen.h5, images/gen.png and errors{variant}/train.h5, the variant as in rules/gradients.smk.
 
 The files of a model depend on its family and its checkpoints, and wildcards cannot express that: each
 combination has its own rule.
@@ -35,6 +35,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
         threads: training_threads
         resources:
             gpu=setting("jobs", "gpus"),
+            gpu_model=gpu_model,
             mem_mb=ask("mem_mb", whole_set_needs),
             runtime=ask("runtime", whole_set_needs),
             disk_mb=ask("disk_mb", whole_set_needs),
@@ -65,18 +66,18 @@ rule generate_images:
         script=lib("generate_images.py"),
         code=code("generate"),
     output:
-        images="results/{dataset}/images/gen.h5",
-        sheet="results/{dataset}/images/gen.png",
+        "results/{dataset}/images/gen/shard-{shard}.h5",
     log:
-        "logs/{dataset}/generate_images.log",
+        "logs/{dataset}/generate_images/{shard}.log",
     benchmark:
-        "logs/{dataset}/generate_images.tsv"
+        "logs/{dataset}/generate_images/{shard}.tsv"
     priority: 10
     conda:
         "../envs/das.yaml"
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         mem_mb=ask("mem_mb", generation_needs),
         runtime=ask("runtime", generation_needs),
         disk_mb=ask("disk_mb", generation_needs),
@@ -84,13 +85,33 @@ rule generate_images:
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=section("generate"),
-        images=setting("generate", "count"),
+        images_per_shard=setting("jobs", "generated_per_job"),
     message:
-        "{wildcards.dataset}: generating {params.images} images"
+        "{wildcards.dataset}: generating images, shard {wildcards.shard}"
     shell:
         "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --settings {params.settings:q}"
+        " --shard {wildcards.shard} --images-per-shard {params.images_per_shard} --output {output}"
+
+
+rule join_images:
+    input:
+        shards=generated_shards,
+        script=lib("join_images.py"),
+        code=lib("das/images.py", "das/shards.py", "das/plots.py"),
+    output:
+        images="results/{dataset}/images/gen.h5",
+        sheet="results/{dataset}/images/gen.png",
+    log:
+        "logs/{dataset}/join_images.log",
+    priority: 10
+    conda:
+        "../envs/das.yaml"
+    message:
+        "{wildcards.dataset}: joining the generated images"
+    shell:
+        "python {input.script} --log {log} --shards {input.shards}"
         " --output {output.images} --sheet {output.sheet}"
 
 
@@ -112,6 +133,7 @@ rule measure_errors:
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
         mem_mb=ask("mem_mb", error_needs),
         runtime=ask("runtime", error_needs),
         disk_mb=ask("disk_mb", error_needs),

@@ -42,29 +42,31 @@ for pool, name, suffix, models in subset_model_jobs():
         threads: DATASETS[name]["jobs"]["threads"] * DATASETS[name]["train"]["processes"]
         resources:
             gpu=DATASETS[name]["jobs"]["gpus"],
+            gpu_model=gpu_model_of(name),
             mem_mb=ask("mem_mb", train_needs),
             runtime=ask("runtime", train_needs),
             disk_mb=ask("disk_mb", train_needs),
             device=config["execution"]["device"],
             checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
             tracking=config["execution"]["tracking"],
+            # Not params: models in other company are the same models.
+            models=list_of(models),
         params:
             dataset=name,
             model=as_json(DATASETS[name]["model"]),
             settings=as_json(
                 {k: v for k, v in DATASETS[name]["train"].items() if k not in ("seed", "checkpoints")}
             ),
-            models=" ".join(models),
             folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         message:
-            f"{name}: training for {pool}, {{params.models}}"
+            f"{name}: training for {pool}, {{resources.models}}"
         shell:
             """
             python {input.launcher} {resources.gpu} python {input.script} --log {log} \
                 --threads {threads} --device {resources.device} \
                 --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking} \
                 --dataset {params.dataset} --inputs {input.inputs} --subsets {input.subsets} \
-                --model {params.model:q} --settings {params.settings:q} --models {params.models} \
+                --model {params.model:q} --settings {params.settings:q} --models {resources.models} \
                 --output {params.folder}
             """
 
@@ -89,24 +91,25 @@ for pool, name, suffix, models in subset_model_jobs():
         threads: DATASETS[name]["jobs"]["threads"]
         resources:
             gpu=DATASETS[name]["jobs"]["gpus"],
+            gpu_model=gpu_model_of(name),
             mem_mb=ask("mem_mb", evaluate_needs),
             runtime=ask("runtime", evaluate_needs),
             disk_mb=ask("disk_mb", evaluate_needs),
             device=config["execution"]["device"],
             rows=DATASETS[name]["jobs"]["rows_per_batch"],
+            models=list_of(models),
         params:
             dataset=name,
             settings=as_json({k: DATASETS[name]["lds"][k] for k in ("timesteps", "draws", "precision")}),
-            models=" ".join(models),
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
-            f"{name}: measuring the losses for {pool} of {{params.models}}"
+            f"{name}: measuring the losses for {pool} of {{resources.models}}"
         shell:
             """
             python {input.launcher} {resources.gpu} python {input.script} --log {log} \
                 --threads {threads} --device {resources.device} \
-                --dataset {params.dataset} --models {params.models_folder} --names {params.models} \
+                --dataset {params.dataset} --models {params.models_folder} --names {resources.models} \
                 --val {input.val} --gen {input.gen} --settings {params.settings:q} --rows {resources.rows} \
                 --output {params.losses_folder}
             """

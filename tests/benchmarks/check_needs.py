@@ -23,13 +23,14 @@ def asked(settings, config):
     images, jobs = settings["split"]["train"], settings["jobs"]
     half, shard = int(settings["lds"]["fraction"] * images), min(images, jobs["images_per_shard"])
     models, saved = jobs["models_per_job"], 1 + len(settings["train"]["checkpoints"])
+    generated = min(settings["generate"]["count"], jobs["generated_per_job"])
     features = settings["gradients"] | config["features"]["loss"]
     kernel = settings["gradients"] | config["kernels"]["gauss_newton"]
     return {
         "train_model.tsv": needs.train(images, saved=saved),
         "train_subset_models/*.tsv": needs.train(half, models),
         "evaluate_subset_models/*.tsv": needs.evaluate(models),
-        "generate_images.tsv": needs.generate(),
+        "generate_images/*.tsv": needs.generate(generated),
         "measure_errors/*.tsv": needs.errors(shard),
         "project_gradients/*_train_*.tsv": needs.gradients(shard, features),
         "sketch_kernel/*.tsv": needs.kernel(shard, kernel),

@@ -92,7 +92,7 @@ def jobs(name, settings):
         "train_model": needs.train(split["train"], saved=4),
         "train_subset_models": needs.train(half, jobs["models_per_job"]),
         "evaluate_subset_models": needs.evaluate(jobs["models_per_job"]),
-        "generate_images": needs.generate(),
+        "generate_images": needs.generate(settings["generate"]["count"]),
         "measure_errors": needs.errors(shard),
         "project_gradients": needs.gradients(shard, features),
         "sketch_kernel": needs.kernel(shard, kernel),

@@ -65,7 +65,7 @@ def run(folder):
         "artbench2": lora(folder, "artbench2", 24, 6),
         "artbench5": lora(folder, "artbench5", 20, 5)
         | {part: {"precision": {"cpu": "bf16"}} for part in ("train", "errors", "gradients", "lds")},
-        "artbench10": lora(folder, "artbench10", 40, 10),
+        "artbench10": lora(folder, "artbench10", 40, 10) | {"jobs": {"generated_per_job": 4}},
         "photographs": {
             "source": {
                 "kind": "folder",

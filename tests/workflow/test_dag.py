@@ -159,6 +159,7 @@ def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed)
     assert set(plan) == SCORES | {
         "train_model_unet",
         "generate_images",
+        "join_images",
         "measure_errors",
         "join_errors",
         "embed_images",
@@ -210,6 +211,32 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
     workflow = changed(undisturbed, "jobs", "rows_per_batch", 7)
     workflow.config["execution"] = {"device": "cpu", "checkpoint_seconds": 1}
     assert workflow.planned(*ALL) == {}
+
+
+def test_other_sizes_of_jobs_train_nothing(undisturbed):
+    shards = {"project_gradients", "measure_errors", "join_errors", "sketch_kernel", "join_kernel"}
+    plan = changed(undisturbed, "jobs", "images_per_shard", 20).planned(*ALL)
+    assert set(plan) == SCORES | shards
+    assert plan["measure_errors"] == 2 * 3  # of the model and the member of its ensemble
+    # Of the generated images follow their losses and features.
+    plan = changed(undisturbed, "jobs", "generated_per_job", 5).planned(*ALL)
+    assert plan["generate_images"] == 3
+    assert not {rule for rule in plan if rule.startswith(("train", "measure_errors", "sketch"))}
+    for size in (1, 3, 8):
+        plan = changed(undisturbed, "jobs", "models_per_job", size).planned(*ALL)
+        assert not {rule for rule in plan if rule.startswith(("train", "project", "sketch"))}
+
+
+def test_images_generated_in_several_jobs_are_those_of_one(undisturbed, tmp_path):
+    workflow = undisturbed.copy(tmp_path)
+    workflow.config["datasets"]["tiny"]["jobs"]["generated_per_job"] = 5
+    workflow.make("results/tiny/images/gen.png")
+    one, several = (datasets(w.folder / "results/tiny/images/gen.h5") for w in (undisturbed, workflow))
+    assert len(list((tmp_path / "results/tiny/images/gen").iterdir())) == 3
+    np.testing.assert_array_equal(one["seeds"], several["seeds"])
+    difference = several["images"].astype(int) - one["images"]
+    assert several["images"].std() > 1
+    assert abs(difference).max() <= 1  # rounding, of batches of another size
 
 
 def test_members_of_the_ensemble_are_the_model_with_other_seeds(undisturbed):

@@ -21,7 +21,7 @@ JOBS = {
         f"results/tiny/lds/models/subset-03_seed-0/{WEIGHTS}",
         20,
     ),
-    "generation": ("generate_images", "results/tiny/images/gen.h5", 1),
+    "generation": ("generate_images", "results/tiny/images/gen/shard-000.h5", 1),
     "errors": ("measure_errors", "results/tiny/errors/train/shard-001.h5", 1),
     "gradients": ("project_gradients", "results/tiny/gradients/mean/train/shard-000.h5", 1),
     "journeys": ("project_journeys", "results/tiny/gradients/loss@journey/gen/shard-000.h5", 1),

@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from das import artifacts
 from das.errors import UserError
+from das.shards import in_order
 from das.sources.base import Source, Split
 
 KIND = "images"
@@ -133,6 +134,30 @@ def read_captions(path: Path) -> list[str] | None:
             return None
         values = artifact.read("captions", (artifact.shape("images")[0],), h5py.string_dtype("utf-8"))
     return [value.decode("utf-8") for value in values]
+
+
+def join_images(paths: Sequence[Path], output: Path) -> None:
+    """Put shards of generated images together: `images` uint8 [N, H, W, C], `seeds` int64 [N], captions.
+
+    Raises:
+        UserError: shards are of different models or settings, or leave a gap.
+    """
+    opened = in_order(paths, KIND, lambda artifact: artifact.shape("images")[0])
+    first = opened[0][0]
+    images = [read_images(shard.path) for shard, _ in opened]
+    captions = [read_captions(shard.path) for shard, _ in opened]
+    seconds = sum(float(shard.attributes["seconds"]) for shard, _ in opened)
+    with artifacts.write(
+        output, KIND, first.dataset, first.settings, first.weights, earlier_seconds=seconds
+    ) as file:
+        file["images"] = np.concatenate(images)
+        seeds = []
+        for shard, count in opened:
+            with artifacts.read(shard.path, KIND) as artifact:
+                seeds.append(artifact.read("seeds", (count,), np.int64))
+        file["seeds"] = np.concatenate(seeds)
+        if captions[0] is not None:
+            write_captions(file, [caption for part in captions for caption in part or ()])
 
 
 def class_counts(path: Path) -> dict[str, int]:

@@ -188,7 +188,7 @@ def join_errors(paths: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: shards are of different models or settings, or leave a gap.
     """
-    opened = _in_order(paths, "errors", lambda artifact: artifact.shape("error")[0])
+    opened = in_order(paths, "errors", lambda artifact: artifact.shape("error")[0])
     first = opened[0][0]
     with artifacts.read(first.path, "errors") as artifact:
         width = artifact.shape("error")[1]
@@ -212,7 +212,7 @@ def join_kernel(paths: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: shards are of different models or settings, or leave a gap.
     """
-    opened = _in_order(paths, "kernel-sum", lambda artifact: int(artifact.attributes["count"]))
+    opened = in_order(paths, "kernel-sum", lambda artifact: int(artifact.attributes["count"]))
     first = opened[0][0]
     rows = sum(int(shard.attributes["rows"]) for shard, _ in opened)
     seconds = sum(float(shard.attributes["seconds"]) for shard, _ in opened)
@@ -237,10 +237,14 @@ def join_kernel(paths: Sequence[Path], output: Path) -> None:
             kernel[block.start : block.stop] = total / rows
 
 
-def _in_order(
+def in_order(
     paths: Sequence[Path], kind: str, count: Callable[[artifacts.Artifact], int]
 ) -> list[tuple[artifacts.Artifact, int]]:
-    """The shards of a result in the order of their images, and of how many images each is."""
+    """The shards of a result in the order of their images, and of how many images each is.
+
+    Raises:
+        UserError: shards are of different models or settings, or leave a gap.
+    """
     opened = []
     for path in paths:
         with artifacts.read(path, kind) as artifact:

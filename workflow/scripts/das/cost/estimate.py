@@ -124,7 +124,7 @@ class Estimator:
             self._encode_latents(),
             self._train_model(),
             self._train_ensemble(),
-            self._generate_images(),
+            *self._generate_images(),
             *self._embed_images(),
             self._measure_errors(),
             self._join_errors(),
@@ -230,10 +230,11 @@ class Estimator:
             disk=saved * 4 * self._network.trained,
         )
 
-    def _generate_images(self) -> RuleCost:
-        generate = self._settings["generate"]
+    def _generate_images(self) -> list[RuleCost]:
+        generate, most = self._settings["generate"], self._settings["jobs"]["generated_per_job"]
         per_image = generate["steps"] * (2 if "guidance" in generate else 1)
-        images = min(generation.IMAGES_PER_BATCH, self._counts["gen"])
+        longest = min(most, self._counts["gen"])
+        images = min(generation.IMAGES_PER_BATCH, longest)
         batch = images * per_image // generate["steps"]
         flops = self._network.forward(batch).flops / batch
         memory = forward_bytes(self._network, batch)
@@ -242,8 +243,20 @@ class Estimator:
             flops += played.flops / images / per_image
             weights = 4 * (self._network.parameters + self._latent.parameters)
             memory = max(memory + 4 * self._latent.parameters, weights + played.bytes)
+        jobs = math.ceil(self._counts["gen"] / most)
         rows, size = self._counts["gen"] * per_image, self._image_bytes("gen")
-        return self._on_device("generate_images", 1, rows, rows, flops, "fp32", memory, data=size, disk=size)
+        generated = self._on_device(
+            "generate_images",
+            jobs,
+            rows,
+            longest * per_image,
+            flops,
+            "fp32",
+            memory,
+            data=math.ceil(size / jobs),
+            disk=size,
+        )
+        return [generated, RuleCost("join_images", 1, memory=PROCESS_BYTES + 2 * size, disk=size)]
 
     def _measure_errors(self) -> RuleCost:
         errors, models = self._settings["errors"], self._models_with_errors()

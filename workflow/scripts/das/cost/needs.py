@@ -73,10 +73,10 @@ class JobNeeds:
             disk=4 * self._trained * (models * saved + 3),
         )
 
-    def generate(self) -> Needs:
-        """Generating the query images."""
+    def generate(self, images: int) -> Needs:
+        """Generating so many of the query images."""
         generate = self._settings["generate"]
-        rows = self._counts["gen"] * generate["steps"] * (2 if "guidance" in generate else 1)
+        rows = images * generate["steps"] * (2 if "guidance" in generate else 1)
         return self._model_job(FORWARD, rows, GENERATED, {}, disk=2 * self._images("gen"))
 
     def errors(self, images: int) -> Needs:
