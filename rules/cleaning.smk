@@ -6,16 +6,6 @@ snakemake --cores 1 --quiet all -- delete_leftovers
 Needs nothing and makes nothing. Snakemake's lock keeps both from running beside jobs of another Snakemake.
 """
 
-
-def pools(keep):
-    """Folders of the retrained models of data sets that keep them, or do not."""
-    return [
-        f"results/{name}/{pool}"
-        for pool, (name, settings) in itertools.product(POOLS, DATASETS.items())
-        if settings["jobs"]["keep_models"] == keep and os.path.isdir(f"results/{name}/{pool}")
-    ]
-
-
 for action in ("list", "delete"):
 
     rule:
@@ -29,8 +19,8 @@ for action in ("list", "delete"):
         conda:
             "../envs/das.yaml"
         params:
-            deletable=" ".join(pools(keep=False)),
-            kept=" ".join(pools(keep=True)),
+            deletable=" ".join(pool_folders(keep=False)),
+            kept=" ".join(pool_folders(keep=True)),
             days=config["execution"]["keep_states_days"],
             delete="--delete" if action == "delete" else "",
         message:

@@ -10,12 +10,13 @@ import os
 import re
 import shlex
 import sys
+from functools import lru_cache
 from typing import NamedTuple
 
 SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
 
-from das import ablation, configuration, methods, paths
+from das import ablation, configuration, methods, own, paths
 from das.attribution import JOURNEY, attributions
 from das.code import code_of
 from das.errors import UserError
@@ -44,10 +45,15 @@ try:
         schemas / "dataset.schema.yaml",
     )
     for settings in DATASETS.values():
-        if not os.path.isabs(settings["model"]["unet"]):
+        if "path" not in settings["model"] and not os.path.isabs(settings["model"]["unet"]):
             settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, settings["model"]["unet"]))
 except UserError as error:
     fail(error)
+
+# Data sets with a model, or with queries, of the user's own; the others train, and generate.
+OWN_MODELS = [name for name, settings in DATASETS.items() if "path" in settings["model"]]
+OWN_QUERIES = [name for name, settings in DATASETS.items() if "folder" in settings["queries"]]
+GENERATING = "|".join(name for name in DATASETS if name not in OWN_QUERIES)
 
 if not workflow.deployment_settings.deployment_method:
     # Scripts run in this environment, whether or not it has been activated.
@@ -71,10 +77,20 @@ def dataset(wildcards):
     name = wildcards.dataset
     if name not in DATASETS:
         fail(f"results/{name}: no data set {name!r}, known are {', '.join(DATASETS)}")
+    require_usable(name)
+    return DATASETS[name]
+
+
+@lru_cache
+def require_usable(name):
+    """End with one line where files that a data set's settings name are missing or not supported."""
+    try:
+        own.require(DATASETS[name])
+    except UserError as error:
+        fail(f"{name}: {error}")
     unet = DATASETS[name]["model"]["unet"]
     if not os.path.exists(unet):
         fail(f"{name}: model.unet: no file {unet!r}, expected a UNet's configuration in JSON")
-    return DATASETS[name]
 
 
 def as_json(values):
@@ -141,6 +157,8 @@ def whole_set_trainings():
     """
     model, member, kinds, families = "results/{dataset}/model", "results/{dataset}/model/seeds/{seed}", {}, {}
     for name, settings in DATASETS.items():
+        if name in OWN_MODELS:
+            continue
         family, checkpoints = settings["model"]["family"], tuple(settings["train"]["checkpoints"])
         kinds.setdefault((family, checkpoints), []).append(name)
         families.setdefault(family, []).append(name)
@@ -196,6 +214,12 @@ SCORING_CODE = (
     "methods/base",
     "methods/similarity",
 )
+
+
+def own_model_files(wildcards):
+    """The files of a model of the user's own that are read."""
+    folder = dataset(wildcards)["model"]["path"]
+    return [f"{folder}/{name}" for name in (own.NETWORK, own.SCHEDULE, own.WEIGHTS)]
 
 
 def source_code(wildcards):
@@ -352,6 +376,8 @@ def subset_model_names(settings, pool="lds"):
 
 def losses_of(wildcards, pool="lds"):
     """The losses of all retrained models of a pool."""
+    if not dataset(wildcards)[pool]["subsets"]:
+        fail(f"{wildcards.dataset}: {pool}.subsets: not set; an LDS needs 8 or more subsets to retrain on")
     return [
         f"results/{wildcards.dataset}/{pool}/losses/{model}.h5"
         for model in subset_model_names(dataset(wildcards), pool)
@@ -372,6 +398,21 @@ def subset_model_jobs():
         else:
             for job, first in enumerate(range(0, len(models), size)):
                 yield pool, name, f"{name}_{job}", models[first : first + size]
+
+
+def pool_folders(keep):
+    """Folders of the retrained models of data sets that keep them, or do not."""
+    return [
+        f"results/{name}/{pool}"
+        for pool, (name, settings) in itertools.product(POOLS, DATASETS.items())
+        if settings["jobs"]["keep_models"] == keep and os.path.isdir(f"results/{name}/{pool}")
+    ]
+
+
+def measured(wildcards):
+    """How many jobs of a data set have been measured, and when the last was: then its table is made anew."""
+    files = list(Path("logs", wildcards.dataset).rglob("*.tsv"))
+    return f"{len(files)} files, {max((file.stat().st_mtime for file in files), default=0):.0f}"
 
 
 def method(wildcards):
@@ -418,9 +459,17 @@ def rule_file(wildcards):
     return os.path.relpath(method(wildcards).rule.score.__code__.co_filename)
 
 
+def score_damping(wildcards):
+    """How the damping of scores is chosen: held_out, gcv or a number."""
+    setting, found = config["scores"]["damping"], method(wildcards)
+    if setting != "auto":
+        return setting
+    return "held_out" if dataset(wildcards)["lds"]["subsets"] else found.damping or "gcv"
+
+
 def lds_table(wildcards):
     """The table that says which damping was chosen on held-out subsets; none where it is chosen otherwise."""
-    if config["scores"]["damping"] != "held_out" or not method(wildcards).rule.damped:
+    if score_damping(wildcards) != "held_out" or not method(wildcards).rule.damped:
         return []
     return [f"results/{wildcards.dataset}/lds_{wildcards.method}.csv"]
 

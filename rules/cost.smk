@@ -13,13 +13,9 @@ PUBLISHED_DATASETS = (
     "artbench5",
     "artbench10",
 )
+# Sections of the configuration that decide what is made.
+COSTED = ("features", "kernels", "clip", "methods", "attributions", "evaluation")
 COST_CODE = [f"das/cost/{name}.py" for name in ("counting", "architecture", "estimate", "measured")]
-
-
-def measured(wildcards):
-    """How many jobs of a data set have been measured, and when the last was: then its table is made anew."""
-    files = list(Path("logs", wildcards.dataset).rglob("*.tsv"))
-    return f"{len(files)} files, {max((file.stat().st_mtime for file in files), default=0):.0f}"
 
 
 rule estimate_cost:
@@ -36,9 +32,7 @@ rule estimate_cost:
         "../envs/das.yaml"
     params:
         settings=lambda wildcards: json.dumps(dataset(wildcards)),
-        config=as_json(
-            {name: config[name] for name in ("features", "kernels", "clip", "methods", "evaluation")}
-        ),
+        config=as_json({name: config[name] for name in COSTED}),
         gpu_tflops=as_json(config["execution"]["gpu_tflops"]),
         modules=module_options,
         measured=measured,

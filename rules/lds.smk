@@ -129,8 +129,8 @@ rule score_images:
     params:
         method=method_options,
         files=scoring_files,
-        damping=config["scores"]["damping"],
-        dampings=lambda wildcards: damping_grid(wildcards) if config["scores"]["damping"] == "gcv" else [],
+        damping=score_damping,
+        dampings=lambda wildcards: damping_grid(wildcards) if score_damping(wildcards) == "gcv" else [],
         table=lambda wildcards, input: f"--table {input.table[0]}" if input.table else "",
         top=config["scores"]["top"],
     message:

@@ -71,6 +71,8 @@ rule generate_images:
         "logs/{dataset}/generate_images/{shard}.log",
     benchmark:
         "logs/{dataset}/generate_images/{shard}.tsv"
+    wildcard_constraints:
+        dataset=GENERATING,
     priority: 10
     conda:
         "../envs/das.yaml"
@@ -105,6 +107,8 @@ rule join_images:
         sheet="results/{dataset}/images/gen.png",
     log:
         "logs/{dataset}/join_images.log",
+    wildcard_constraints:
+        dataset=GENERATING,
     priority: 10
     conda:
         "../envs/das.yaml"

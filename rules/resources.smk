@@ -3,8 +3,6 @@
 On one machine without a scheduler, only threads and GPUs count: Snakemake shares them out.
 """
 
-from functools import lru_cache
-
 from das.cost.needs import JobNeeds
 
 # What starts a job on GPUs of its own. Ancient: no result depends on it.

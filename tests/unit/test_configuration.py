@@ -49,11 +49,23 @@ def test_a_mistake_is_one_line(change, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_key_is_named():
-    content = load_yaml(DIGITS)
-    del content["train"]["epochs"]
-    with pytest.raises(UserError, match=r"digits.yaml: train: required key 'epochs' is missing"):
-        validate(content, SCHEMA, "digits.yaml")
+def loaded(tmp_path, change, without=()):
+    """The data set digits with a change, and without some keys, such as train.epochs."""
+    content = merge(load_yaml(DIGITS), change)
+    for key in without:
+        section, _, name = key.partition(".")
+        del (content[section] if name else content)[name or section]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    return load_datasets(tmp_path, {}, SCHEMA)["mine"]
+
+
+@pytest.mark.parametrize(
+    "key", ["train.epochs", "model.family", "model.unet", "generate.count", "split.train"]
+)
+def test_a_missing_key_is_named(tmp_path, key):
+    section, _, name = key.partition(".")
+    with pytest.raises(UserError, match=rf"mine.yaml: {section}: required key '{name}' is missing"):
+        loaded(tmp_path, {}, [key])
 
 
 def test_defaults_are_filled_in_at_every_depth():

@@ -119,7 +119,7 @@ def test_files_say_where_their_images_come_from(tmp_path, digits, cifar10):
     assert (val["attributes"]["split"], val["attributes"]["source_part"]) == ("val", "test")
     assert "not checked" in val["attributes"]["source_check"]
     assert not val["attributes"]["published"]
-    assert images.read_captions(val["path"]) is None
+    assert images.read_texts(val["path"], "captions") is None
     indices, is_published = images.read_source_index(val["path"])
     assert np.array_equal(indices, val["source_index"])
     assert is_published is False
@@ -163,7 +163,7 @@ def test_numbers_and_captions_belong_to_the_chosen_images(tmp_path):
         assert found[split]["source_index"].tolist() == expected
         names = [made.rows[i]["label"] for i in expected]
         assert found[split]["labels"].tolist() == [styles.index(name) for name in names]
-        captions = images.read_captions(found[split]["path"])
+        captions = images.read_texts(found[split]["path"], "captions")
         assert captions == [f"a {name.replace('_', ' ')} painting" for name in names]
 
 
@@ -178,7 +178,7 @@ def test_captions_of_a_table_come_back_in_any_script(tmp_path):
     found = prepared(tmp_path, opened("folder", folder, table="table.csv"), train=6, val=4)
     for split in ("train", "val"):
         numbers = found[split]["images"][:, 0, 0, 0] // 20
-        assert images.read_captions(found[split]["path"]) == [rows[i]["caption"] for i in numbers]
+        assert images.read_texts(found[split]["path"], "captions") == [rows[i]["caption"] for i in numbers]
 
 
 def test_an_image_that_cannot_be_read_leaves_no_files(tmp_path):

@@ -20,7 +20,7 @@ from das.errors import UserError
 from das.features import FeatureSettings
 from das.generation import GenerationSettings
 from das.gradients import ImageGradients
-from das.images import write_captions
+from das.images import write_texts
 from das.inputs import LatentInputs, PixelInputs, read_inputs
 from das.models.lora import ENCODERS, Lora
 from das.models.stable_diffusion import BaseModel
@@ -47,7 +47,7 @@ def encoded(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
     with artifacts.write(folder / "images.h5", "images", "toy", {}) as file:
         file["images"] = IMAGES
-        write_captions(file, CAPTIONS)
+        write_texts(file, "captions", CAPTIONS)
     model = BaseModel(str(base))
     (folder / "state").mkdir()
     latents.encode(
@@ -519,7 +519,7 @@ def test_images_without_captions_or_of_a_size_that_does_not_fit_are_refused(base
         with artifacts.write(path, "images", "toy", {}) as file:
             file["images"] = images
             if captions:
-                write_captions(file, captions)
+                write_texts(file, "captions", captions)
         encoders = BaseModel(str(base)).encoders(CPU)
         latents.encode(encoders, "", path, tmp_path / "latents.h5", "toy", {"flip": False}, tmp_path)
 

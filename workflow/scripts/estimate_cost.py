@@ -21,7 +21,7 @@ def run(arguments):
 options = cli.parser(__doc__)
 options.add_argument("--dataset", required=True, help="its name")
 options.add_argument("--settings", required=True, help="JSON of the data set's settings")
-options.add_argument("--config", required=True, help="JSON of features, kernels, clip, methods, evaluation")
+options.add_argument("--config", required=True, help="JSON of sections of config/config.yaml")
 options.add_argument("--modules", type=Path, nargs="*", default=[], help="files with further scoring rules")
 options.add_argument("--gpu-tflops", required=True, help="JSON of sustained TFLOP/s by precision")
 options.add_argument("--measured", type=Path, required=True, help="folder of the data set's logs")

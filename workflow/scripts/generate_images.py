@@ -8,7 +8,7 @@ import numpy as np
 
 from das import artifacts, cli, generation, models, resume
 from das.generation import GenerationSettings
-from das.images import write_captions
+from das.images import write_texts
 
 
 def run(arguments):
@@ -34,7 +34,7 @@ def run(arguments):
             file["images"] = np.concatenate(list(parts))
             file["seeds"] = [generation.image_seed(settings.seed, index) for index in indices]
             if (captions := settings.captions()) is not None:
-                write_captions(file, captions[indices.start : indices.stop])
+                write_texts(file, "captions", captions[indices.start : indices.stop])
 
 
 options = cli.compute_options(cli.parser(__doc__))

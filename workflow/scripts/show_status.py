@@ -1,4 +1,7 @@
-"""Print what is done and left of a data set's lds.csv, and what it took: jobs, hours and memory by rule."""
+"""Print what is done and left of a data set, and what it took: jobs, hours and memory by rule.
+
+All of it is lds.csv; of a data set without retrained models, attributions.csv.
+"""
 
 import subprocess
 import sys
@@ -23,8 +26,10 @@ def snakemake(*options):
 def run(arguments):
     folder, more = f"results/{arguments.dataset}", arguments.options
     snakemake(f"{folder}/cost.csv", "--quiet", "all", *more)
-    left = planned_jobs(snakemake(f"{folder}/lds.csv", "--dry-run", "--quiet", "reason", *more))
-    table = describe_status(pd.read_csv(f"{folder}/cost.csv"), left)
+    costs = pd.read_csv(f"{folder}/cost.csv")
+    target = "lds.csv" if costs["models"].any() else "attributions.csv"
+    left = planned_jobs(snakemake(f"{folder}/{target}", "--dry-run", "--quiet", "reason", *more))
+    table = describe_status(costs, left)
     print(table.round(2).to_string(index=False, na_rep=""))
 
 

@@ -50,6 +50,7 @@ class Attribution:
         queries: "journey" for queries along their sampling steps, else None.
         dimension: to which features are folded, None for all of them.
         candidates: None to score all images.
+        damping: relative, for scores where no retrained models choose it; None for "gcv".
     """
 
     name: str
@@ -60,6 +61,7 @@ class Attribution:
     queries: str | None = None
     dimension: int | None = None
     candidates: Candidates | None = None
+    damping: float | None = None
 
     @classmethod
     def of(cls, name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Attribution:
@@ -82,6 +84,8 @@ class Attribution:
 
     def _check(self, key: str, config: Mapping[str, Any]) -> None:
         rule, known = self.rule, ", ".join(config["features"])
+        if self.damping is not None and not rule.damped:
+            raise UserError(f"{key}.damping: {rule.name} has no damping; remove it")
         if rule.needs_features and self.features is None:
             raise UserError(f"{key}.features: {rule.name} needs one of {known}")
         if self.features is not None and self.features not in config["features"]:
@@ -144,6 +148,8 @@ class Attribution:
 
     def missing(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
         """The setting that a data set lacks for this method, and how to get it; None if there is none."""
+        if self.queries == "journey" and "folder" in settings["queries"]:
+            return "queries.folder: pictures of your own have no sampling trajectory; take another method"
         if self.over == "checkpoints" and not settings["train"]["checkpoints"]:
             return "train.checkpoints: none are saved; list percentages of the training, such as [25, 50, 75]"
         if self.over == "seeds" and not settings["ensemble"]["seeds"]:

@@ -13,6 +13,7 @@ import jsonschema
 import jsonschema.validators
 import yaml
 
+from das import own
 from das.errors import UserError
 
 
@@ -96,8 +97,45 @@ def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> d
         if name in files and name in changes:
             source += f" (changed by datasets.{name})"
         datasets[name] = validate(merge(base, changes.get(name, {})), schema_path, source)
+        _require_keys(datasets[name], source)
+        own.complete(datasets[name])
         _check_dataset(datasets[name], source)
     return datasets
+
+
+def _require_keys(settings: dict[str, Any], name: str) -> None:
+    """Refuse keys that are missing, or of no use, because of what the user brings along or leaves out.
+
+    Raises:
+        UserError: one line with the file `name` and the key.
+    """
+    trained, generated = "path" not in settings["model"], "folder" not in settings["queries"]
+    judged = settings["lds"]["subsets"] > 0
+    needed = {
+        "model": ("family", "unet") * trained,
+        "train": ("epochs", "batch_size", "learning_rate") * (trained or judged),
+        "generate": ("count",) * generated,
+        "split": ("train",) * (settings["source"]["kind"] != "folder"),
+    }
+    for section, keys in needed.items():
+        missing = [key for key in keys if key not in settings[section]]
+        if missing:
+            raise UserError(f"{name}: {section}: required key {', '.join(map(repr, missing))} is missing")
+    if judged and not settings["split"]["val"]:
+        raise UserError(f"{name}: split.val: found 0, but lds judges scores of held-out images too")
+    useless = {
+        "model": ("family", "unet", "base", "rank", "dropout") * (not trained),
+        "generate": ("count", "prompts", "guidance") * (not generated),
+    }
+    for section, keys in useless.items():
+        for key in keys:
+            if key in settings[section]:
+                other = "model.path" if section == "model" else "queries.folder"
+                raise UserError(f"{name}: {section}.{key}: {other} takes its place, remove it")
+    if not trained and settings["ensemble"]["seeds"]:
+        raise UserError(f"{name}: ensemble.seeds: a model of your own (model.path) has none, remove them")
+    if not generated and settings["model"].get("family") == "lora":
+        raise UserError(f"{name}: queries.folder: not supported with model.family lora, remove it")
 
 
 def _check_dataset(settings: dict[str, Any], name: str) -> None:

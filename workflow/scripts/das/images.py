@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -21,6 +21,8 @@ from das import artifacts
 from das.errors import UserError
 from das.shards import in_order
 from das.sources.base import Source, Split
+from das.sources.decoding import Geometry, decode
+from das.sources.locate import image_files
 
 KIND = "images"
 
@@ -40,9 +42,9 @@ class ImageSettings:
     """Draw the same share of every class."""
 
     def __post_init__(self) -> None:
-        for name, count in (("train", self.train), ("val", self.val)):
-            if count < 1:
-                raise UserError(f"split.{name}: found {count}, allowed is 1 or more")
+        for name, count, least in (("train", self.train, 1), ("val", self.val, 0)):
+            if count < least:
+                raise UserError(f"split.{name}: found {count}, allowed is {least} or more")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"split.seed: found {self.seed}, allowed is 0 to {2**32 - 1}")
         if self.classes is not None and not self.classes:
@@ -64,9 +66,9 @@ def prepare(source: Source, settings: ImageSettings, dataset: str, train_path: P
     """Write the training and the validation images of a data set.
 
     Each file holds `images` uint8 [N, H, W, C], `labels` int64 [N] counted in the chosen classes,
-    `source_index` int64 [N] as published indices count in the source, `captions` where there are any, and
-    the attributes `split`, `source_part`, `class_names`, `source_check` and `published`. Images are
-    streamed: memory does not grow with N.
+    `source_index` int64 [N] as published indices count in the source, `captions` and `paths` (in the folder
+    or archive) where there are any, and the attributes `split`, `source_part`, `class_names`, `source_check`
+    and `published`. Images are streamed: memory does not grow with N.
 
     Raises:
         UserError: an unknown class, a class without images, fewer images than the split needs, or an image
@@ -84,12 +86,13 @@ def prepare(source: Source, settings: ImageSettings, dataset: str, train_path: P
             "published": source.is_published,
             "class_names": list(classes),
         }
-        captions = source.captions(chosen.part)
+        texts = {"captions": source.captions(chosen.part), "paths": source.paths(chosen.part)}
         with artifacts.write(path, KIND, dataset, record, **attributes) as file:
             file["labels"] = _renumbered(chosen.labels, list(classes.values()))
             file["source_index"] = source.indices(chosen.part)[chosen.positions]
-            if captions is not None:
-                write_captions(file, [captions[position] for position in chosen.positions])
+            for name, values in texts.items():
+                if values is not None:
+                    write_texts(file, name, [values[position] for position in chosen.positions])
             # Contiguous, not compressed: a source delivers in its own order, and photographs hardly shrink.
             shape = (len(chosen.positions), *source.image_shape)
             _stream_images(source, chosen, file.create_dataset("images", shape, np.uint8))
@@ -121,19 +124,38 @@ def read_source_index(path: Path) -> tuple[NDArray[np.int64], bool]:
         return indices, bool(artifact.attributes["published"])
 
 
-def write_captions(file: h5py.File, captions: Sequence[str]) -> None:
-    """Store the captions of all images of a file that is being written."""
-    file.create_dataset("captions", data=list(captions), dtype=h5py.string_dtype("utf-8"))
-    file.attrs["has_captions"] = True
+def write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    """Store a text for each image of a file that is being written, such as "captions"."""
+    file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype("utf-8"))
+    file.attrs[f"has_{name}"] = True
 
 
-def read_captions(path: Path) -> list[str] | None:
-    """Captions of the images of a file, [N]; None where they have none."""
+def read_texts(path: Path, name: str) -> list[str] | None:
+    """The texts of that name of the images of a file, [N]; None where they have none."""
     with artifacts.read(path, KIND) as artifact:
-        if not artifact.attributes.get("has_captions", False):
+        if not artifact.attributes.get(f"has_{name}", False):
             return None
-        values = artifact.read("captions", (artifact.shape("images")[0],), h5py.string_dtype("utf-8"))
+        values = artifact.read(name, (artifact.shape("images")[0],), h5py.string_dtype("utf-8"))
     return [value.decode("utf-8") for value in values]
+
+
+def take_images(
+    folder: Path, shape: Sequence[int], crop: int | Literal["square"] | None, dataset: str, output: Path
+) -> None:
+    """Write all images of a folder as queries: `images` uint8 [Q, H, W, C] and their `paths` in the folder.
+
+    Args:
+        shape: (H, W, C) that they get, H equal to W.
+        crop: what is cut out of each first, as in `das.sources.decoding.Geometry`; None: the largest square.
+
+    Raises:
+        UserError: an image cannot be used.
+    """
+    names, geometry = image_files(folder), Geometry(crop or "square", shape[0], shape[2])
+    images = [decode((folder / name).read_bytes(), str(folder / name), geometry) for name in names]
+    with artifacts.write(output, KIND, dataset, {"folder": str(folder), "crop": crop}) as file:
+        file["images"] = np.stack(images)
+        write_texts(file, "paths", names)
 
 
 def join_images(paths: Sequence[Path], output: Path) -> None:
@@ -145,7 +167,7 @@ def join_images(paths: Sequence[Path], output: Path) -> None:
     opened = in_order(paths, KIND, lambda artifact: artifact.shape("images")[0])
     first = opened[0][0]
     images = [read_images(shard.path) for shard, _ in opened]
-    captions = [read_captions(shard.path) for shard, _ in opened]
+    captions = [read_texts(shard.path, "captions") for shard, _ in opened]
     seconds = sum(float(shard.attributes["seconds"]) for shard, _ in opened)
     with artifacts.write(
         output, KIND, first.dataset, first.settings, first.weights, earlier_seconds=seconds
@@ -157,7 +179,7 @@ def join_images(paths: Sequence[Path], output: Path) -> None:
                 seeds.append(artifact.read("seeds", (count,), np.int64))
         file["seeds"] = np.concatenate(seeds)
         if captions[0] is not None:
-            write_captions(file, [caption for part in captions for caption in part or ()])
+            write_texts(file, "captions", [caption for part in captions for caption in part or ()])
 
 
 def class_counts(path: Path) -> dict[str, int]:
@@ -169,6 +191,9 @@ def class_counts(path: Path) -> dict[str, int]:
 def _choose(source: Source, settings: ImageSettings, classes: dict[str, int]) -> tuple[_Images, _Images]:
     """The training and the validation images."""
     pool = _pool(source, "train", classes)
+    if settings.val == 0:
+        nothing = np.empty(0, np.int64)
+        return _draw(pool, settings.train, settings, "split.train"), _Images("train", nothing, nothing)
     if "test" in source.splits:
         val_pool = _pool(source, "test", classes)
         return (

@@ -13,7 +13,7 @@ from das import artifacts
 from das.clean import LATENTS
 from das.cli import progress
 from das.errors import UserError
-from das.images import read_captions
+from das.images import read_texts
 from das.inputs import EMPTY
 from das.models.stable_diffusion import Encoders
 from das.resume import compute_blocks, image_blocks
@@ -44,7 +44,7 @@ def encode(
     Raises:
         UserError: the images have no captions, or do not fit the autoencoder.
     """
-    captions = read_captions(images)
+    captions = read_texts(images, "captions")
     if captions is None:
         raise UserError(
             f"{images}: has no captions, a text-conditioned model needs them; set source.captions"

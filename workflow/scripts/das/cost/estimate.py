@@ -16,7 +16,7 @@ import pandas as pd
 
 from das import features, generation, latents
 from das.attribution import SPLITS as QUERIES
-from das.attribution import attributions
+from das.attribution import Attribution, attributions
 from das.cost.architecture import (
     build_architecture,
     forward_bytes,
@@ -96,7 +96,8 @@ class Estimator:
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: `features`, `kernels`, `clip`, `methods` and `evaluation` of config/config.yaml.
+        config: of config/config.yaml, at least `features`, `kernels`, `clip`, `methods`, `attributions`,
+            `evaluation`.
         tflops: sustained TFLOP/s by precision.
     """
 
@@ -110,17 +111,26 @@ class Estimator:
         self._counts = {"train": split["train"], "val": split["val"], "gen": settings["generate"]["count"]}
         self._queries = self._counts["val"] + self._counts["gen"]
         self.models = lds["subsets"] * len(lds["train_seeds"])
-        everything = attributions(config).values()
+        self._judged = lds["subsets"] > 0
+        known = attributions(config)
+        everything = known.values() if self._judged else [known[config["attributions"]["method"]]]
         self._methods = [method for method in everything if method.missing(config, settings) is None]
         self._splits = sum(len(method.splits) for method in self._methods)
 
     def rules(self) -> list[RuleCost]:
-        """All rules that make results/{dataset}/lds.csv, in the order of the workflow."""
+        """All rules that make results/{dataset}/lds.csv, in the order of the workflow.
+
+        Of a data set without retrained models, those that make attributions.csv.
+        """
         costs = [
             self._fetch_file(),
             self._fetch_base_model(),
             RuleCost("prepare_images", 1, disk=self._image_bytes()),
-            RuleCost("draw_subsets", 1, disk=self._settings["lds"]["subsets"] * self._counts["train"]),
+            RuleCost(
+                "draw_subsets",
+                int(self._judged),
+                disk=self._settings["lds"]["subsets"] * self._counts["train"],
+            ),
             self._encode_latents(),
             self._train_model(),
             self._train_ensemble(),
@@ -134,9 +144,7 @@ class Estimator:
             self._train_models("train_subset_models", "lds"),
             self._evaluate_models("evaluate_subset_models", "lds"),
             *self._retrain(),
-            self._predict_losses(),
-            RuleCost("measure_lds", len(self._methods), memory=PROCESS_BYTES + 2 * self._prediction_bytes()),
-            RuleCost("summarise_lds", 1),
+            *(self._judging() if self._judged else self._attributing()),
         ]
         return [cost for cost in costs if cost.jobs]
 
@@ -194,6 +202,8 @@ class Estimator:
     # The model, what it generates and where it errs.
 
     def _train_model(self) -> RuleCost:
+        if "path" in self._settings["model"]:
+            return RuleCost("take_model", 1, disk=4 * self._network.trained)
         checkpoints = len(self._settings["train"]["checkpoints"])
         return self._training("train_model", 1, 1, 1, self._counts["train"], saved=1 + checkpoints)
 
@@ -216,6 +226,8 @@ class Estimator:
     ) -> RuleCost:
         """A rule that trains `models` on that many images each, `longest` of them in the longest job."""
         train = self._settings["train"]
+        if not jobs:
+            return RuleCost(rule, 0)
         share = math.ceil(min(train["batch_size"], images) / train["processes"] / train["accumulation"])
         return self._on_device(
             rule,
@@ -231,6 +243,8 @@ class Estimator:
         )
 
     def _generate_images(self) -> list[RuleCost]:
+        if "folder" in self._settings["queries"]:
+            return [RuleCost("take_queries", 1, disk=self._image_bytes("gen"))]
         generate, most = self._settings["generate"], self._settings["jobs"]["generated_per_job"]
         per_image = generate["steps"] * (2 if "guidance" in generate else 1)
         longest = min(most, self._counts["gen"])
@@ -309,6 +323,10 @@ class Estimator:
             self._evaluate_models("evaluate_retrain_models", "retrain"),
         ]
 
+    def _scored(self, method: Attribution) -> tuple[str, ...]:
+        """The splits of queries that are scored by a method."""
+        return method.splits if self._judged else ("gen",)
+
     def _uses(self, *inputs: str) -> bool:
         """Whether some method has one of the inputs."""
         return any(set(inputs) & method.inputs for method in self._methods)
@@ -338,7 +356,7 @@ class Estimator:
             for method in self._methods
             if method.features is not None
             for variant in method.variants(self._settings)
-            for split in ("train", *(() if method.queries else method.splits))
+            for split in ("train", *(() if method.queries else self._scored(method)))
         }
         found = [(self._gradients("features", features), split) for features, _, split in passes]
         return self._gradient_passes("project_gradients", found)
@@ -425,7 +443,25 @@ class Estimator:
     def _longest_shard(self, split: str) -> int:
         return min(self._counts[split], self._settings["jobs"]["images_per_shard"])
 
-    def _predict_losses(self) -> RuleCost:
+    def _judging(self) -> list[RuleCost]:
+        disk = sum(self._prediction_bytes(method.rule.damped, method.splits) for method in self._methods)
+        memory = self._scoring_bytes() + self._prediction_bytes()
+        return [
+            RuleCost("predict_losses", self._splits, memory=memory, disk=disk),
+            RuleCost("measure_lds", len(self._methods), memory=PROCESS_BYTES + 2 * self._prediction_bytes()),
+            RuleCost("summarise_lds", 1),
+        ]
+
+    def _attributing(self) -> list[RuleCost]:
+        """Of one method, for the generated queries alone."""
+        disk = 4 * self._counts["gen"] * self._counts["train"]
+        return [
+            RuleCost("score_images", 1, memory=self._scoring_bytes(), disk=disk),
+            RuleCost("tabulate_attributions", 1),
+        ]
+
+    def _scoring_bytes(self) -> float:
+        """Of a process that scores, or predicts losses, by the method that takes the most."""
         n, queries = self._counts["train"], max(self._counts["val"], self._counts["gen"])
         held = 0
         for method in self._methods:
@@ -437,9 +473,7 @@ class Estimator:
                 width = math.prod(self._latent.shape if self._latent else self.architecture.image)
                 size = min(n, width) if "image_kernel" in method.inputs else 0
                 held = max(held, 4 * queries * width + 8 * (KERNEL_MATRICES * size**2 + queries * size))
-        memory = PROCESS_BYTES + held + SCORING_BLOCKS * BLOCK_BYTES + self._prediction_bytes()
-        disk = sum(self._prediction_bytes(method.rule.damped, method.splits) for method in self._methods)
-        return RuleCost("predict_losses", self._splits, memory=memory, disk=disk)
+        return PROCESS_BYTES + held + SCORING_BLOCKS * BLOCK_BYTES
 
     def _prediction_bytes(self, damped: bool = True, splits: Sequence[str] = QUERIES) -> int:
         """Of one method for some splits."""
@@ -482,7 +516,8 @@ def estimate_costs(
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: `features`, `kernels`, `clip`, `methods` and `evaluation` of config/config.yaml.
+        config: of config/config.yaml, at least `features`, `kernels`, `clip`, `methods`, `attributions`,
+            `evaluation`.
         tflops: sustained TFLOP/s of the GPU for "fp32", "fp16" and "bf16".
 
     Returns:

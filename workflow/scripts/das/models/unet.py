@@ -46,6 +46,23 @@ class UNet(Model):
             raise UserError(f"{folder}: not a complete diffusers pipeline ({reason})") from error
         return cls(pipeline.unet.eval().to(device), pipeline.scheduler)
 
+    @classmethod
+    def take(cls, folder: Path) -> UNet:
+        """Load the network and the noise schedule of an unconditional pipeline that somebody else has saved.
+
+        Raises:
+            UserError: a file cannot be read, or the model does not predict the noise.
+        """
+        options = {"local_files_only": True, "use_safetensors": True}
+        try:
+            network = UNet2DModel.from_pretrained(folder, subfolder="unet", **options)
+            scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"{folder}: cannot be read ({str(error).splitlines()[0]})") from error
+        taken = cls(network.eval(), scheduler)
+        _ = taken.schedule  # refuses other predictions
+        return taken
+
     def write(self, folder: Path) -> None:  # noqa: D102
         DDPMPipeline(unet=self.network, scheduler=self.scheduler).save_pretrained(folder)
 

@@ -110,6 +110,10 @@ class Source(ABC):
         texts = [self.settings.captions.format(label=name) for name in names]
         return [texts[label] for label in self.labels(split)]
 
+    def paths(self, split: Split) -> list[str] | None:
+        """Paths of the images of a split in their folder or archive, [N]; None where they have none."""
+        return None
+
     @abstractmethod
     def check(self) -> str:
         """What was checked of the content, as one line to be kept with the images.

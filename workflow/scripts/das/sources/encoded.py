@@ -71,6 +71,10 @@ class EncodedSource(Source):
         """See `Source.captions`."""
         return self.tables[split].captions or super().captions(split)
 
+    def paths(self, split: Split) -> list[str]:
+        """See `Source.paths`."""
+        return list(self.tables[split].names)
+
     def read(self, split: Split, indices: NDArray[np.int64]) -> Iterator[Batch]:
         """See `Source.read`. Holds some batches of 16 images at a time."""
         names = self.tables[split].names

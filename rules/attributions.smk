@@ -1,0 +1,34 @@
+"""Which training images mattered for each generated one, as a table to read.
+
+Needs results/{dataset}/scores/{method}/gen.h5 and images/.
+Makes results/{dataset}/attributions.csv, by the configured method, and attributions_{method}.csv by any.
+"""
+
+for rule_name, table, chosen in (
+    ("tabulate_attributions", "attributions", config["attributions"]["method"]),
+    ("tabulate_attributions_by_method", "attributions_{method}", "{method}"),
+):
+
+    rule:
+        name:
+            rule_name
+        input:
+            scores=f"results/{{dataset}}/scores/{chosen}/gen.h5",
+            train="results/{dataset}/images/train.h5",
+            queries="results/{dataset}/images/gen.h5",
+            script=lib("tabulate_attributions.py"),
+            code=lib("das/attributions.py"),
+        output:
+            f"results/{{dataset}}/{table}.csv",
+        log:
+            f"logs/{{dataset}}/{table}.log",
+        conda:
+            "../envs/das.yaml"
+        params:
+            most=config["attributions"]["count"],
+        message:
+            "{wildcards.dataset}: listing the most and least influential training images"
+        shell:
+            "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
+            " --train-images {input.train} --query-images {input.queries} --count {params.most}"
+            " --output {output}"

@@ -1,0 +1,58 @@
+"""A model and pictures of the user's own, in the place of training and generating.
+
+Needs results/{dataset}/images/train.h5 and what `model.path` and `queries.folder` name.
+Makes results/{dataset}/model/, images/gen.h5 and images/gen.png.
+"""
+
+if OWN_MODELS:
+
+    rule take_model:
+        input:
+            files=own_model_files,
+            inputs="results/{dataset}/images/train.h5",
+            script=lib("take_model.py"),
+            code=lib("das/models/unet.py", "das/models/base.py"),
+        output:
+            paths.model_paths("results/{dataset}/model", "unet"),
+        log:
+            "logs/{dataset}/take_model.log",
+        wildcard_constraints:
+            dataset="|".join(OWN_MODELS),
+        conda:
+            "../envs/das.yaml"
+        params:
+            path=setting("model", "path"),
+            folder=lambda wildcards, output: os.path.dirname(output[0]),
+        message:
+            "{wildcards.dataset}: taking the model in {params.path}"
+        shell:
+            "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+            " --model {params.path:q} --inputs {input.inputs} --output {params.folder}"
+
+
+if OWN_QUERIES:
+
+    rule take_queries:
+        input:
+            train="results/{dataset}/images/train.h5",
+            script=lib("take_queries.py"),
+            code=lib("das/images.py", "das/sources/decoding.py", "das/plots.py"),
+        output:
+            images="results/{dataset}/images/gen.h5",
+            sheet="results/{dataset}/images/gen.png",
+        log:
+            "logs/{dataset}/take_queries.log",
+        wildcard_constraints:
+            dataset="|".join(OWN_QUERIES),
+        conda:
+            "../envs/das.yaml"
+        params:
+            folder=setting("queries", "folder"),
+            listing=lambda wildcards: fingerprint(dataset(wildcards)["queries"]["folder"]),
+            crop=lambda wildcards: json.dumps(dataset(wildcards)["source"].get("crop")),
+        message:
+            "{wildcards.dataset}: taking the pictures in {params.folder}"
+        shell:
+            "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+            " --folder {params.folder:q} --train {input.train} --crop {params.crop:q}"
+            " --output {output.images} --sheet {output.sheet}"

@@ -1,0 +1,134 @@
+"""A model, pictures and images of the user's own: a table of what mattered, and nothing is trained."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.numpy import load_file
+
+from das.attributions import attributions
+from pictures import image_folder
+from workflow.running import UNET, Workflow
+
+TARGET = "results/mine/attributions.csv"
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+def save_model(folder, seed):
+    """What plain diffusers saves of a model, here an untrained one."""
+    torch.manual_seed(seed)
+    network = UNet2DModel.from_config(UNET | {"in_channels": 3, "out_channels": 3, "dropout": 0.0})
+    DDPMPipeline(network, DDPMScheduler(beta_schedule="squaredcos_cap_v2")).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workflow = Workflow(tmp_path_factory.mktemp("own"))
+    folder = workflow.folder
+    image_folder(folder / "photographs", per_class=12, size=24)
+    pictures = sorted((folder / "photographs").rglob("*.*"))
+    (folder / "pictures").mkdir()
+    for path in (pictures[0], pictures[-1]):
+        shutil.copyfile(path, folder / "pictures" / path.name)
+    save_model(folder / "model", 0)
+    workflow.config["datasets"] = {
+        "mine": {
+            "source": {"kind": "folder", "path": "photographs", "crop": "square", "resize": 8},
+            "model": {"path": "model"},
+            "queries": {"folder": "pictures"},
+            "gradients": {"timesteps": 2, "dimension": 64},
+            "errors": {"timesteps": 4},
+        }
+    }
+    workflow.config["attributions"] = {"count": 5}
+    workflow.make(TARGET)
+    return workflow
+
+
+def test_the_table_names_files_and_the_model_is_the_one_that_was_given(finished):
+    results = finished.folder / "results/mine"
+    table = pd.read_csv(finished.folder / TARGET)
+    assert len(table) == 2 * 10
+    assert set(table.method) == {"das_gn_raw"}
+    for path in table.path:
+        assert (finished.folder / "photographs" / path).is_file()
+    assert (table.label == table.path.str.split("/").str[0]).all()
+    # Both queries are training images; the method's factor of pixels puts each first.
+    firsts = table[table["rank"] == 1].set_index("query_path").path
+    assert all(path.endswith(f"/{name}") for name, path in firsts.items())
+    given, taken = (load_file(folder / WEIGHTS) for folder in (finished.folder / "model", results / "model"))
+    assert all(np.array_equal(given[name], taken[name]) for name in given)
+    stored = attributions(results, "das_gn_raw", queries=[1], count=5)
+    np.testing.assert_allclose(stored.score, table[table["query"] == 1].score, rtol=1e-5)
+    assert not (results / "lds").exists()
+
+
+def test_nothing_is_trained_and_nothing_done_twice(finished):
+    assert finished.planned(TARGET) == {}
+    plan = finished.planned("results/mine/attributions_das.csv", "--forceall")
+    assert not {
+        rule for rule in plan if rule.startswith(("train", "evaluate", "draw", "predict", "generate"))
+    }
+    assert plan["measure_errors"] == 1
+
+
+def test_another_picture_computes_gradients_of_the_pictures_alone(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    shutil.copyfile(next((tmp_path / "photographs").rglob("3-*")), tmp_path / "pictures/new.png")
+    assert workflow.planned(TARGET) == {
+        "take_queries": 1,
+        "project_gradients": 1,
+        "score_images": 1,
+        "tabulate_attributions": 1,
+    }
+
+
+def test_another_model_takes_the_images_as_they_are(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    save_model(tmp_path / "model", 1)
+    plan = workflow.planned(TARGET)
+    assert plan["take_model"] == 1
+    assert plan["project_gradients"] == 2
+    assert "prepare_images" not in plan
+
+
+def test_dtrak_is_a_setting(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    workflow.make("results/mine/attributions_dtrak.csv")
+    table = pd.read_csv(tmp_path / "results/mine/attributions_dtrak.csv")
+    assert set(table.method) == {"dtrak"}
+    assert table.groupby("query").score.apply(lambda scores: scores.is_monotonic_decreasing).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "message"),
+    [
+        ("lds_das.csv", {}, "error: mine: lds.subsets: not set; an LDS needs 8 or more subsets"),
+        ("attributions.csv", {"model": {"path": "nowhere"}}, "error: mine: model.path: no folder 'nowhere'"),
+        (
+            "attributions.csv",
+            {"queries": {"folder": "none"}},
+            "error: mine: queries.folder: 'none' is no folder",
+        ),
+        ("attributions_journey_trak.csv", {}, "error: mine: journey_trak needs queries.folder: pictures of"),
+    ],
+)
+def test_a_mistake_is_one_line_and_loses_nothing(finished, tmp_path, target, changes, message):
+    workflow = finished.copy(tmp_path)
+    workflow.config["datasets"]["mine"] |= changes
+    done = workflow.run(f"results/mine/{target}")
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert (tmp_path / TARGET).read_bytes() == (finished.folder / TARGET).read_bytes()
+
+
+def test_more_rows_than_images_are_refused(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    workflow.config["attributions"] = {"count": 1000}
+    done = workflow.run(TARGET)
+    assert done.returncode == 1
+    assert "attributions.count: found 1000, but there are" in done.stdout
