@@ -448,6 +448,13 @@ def of_available_methods(file):
     return files
 
 
+def report_tables(wildcards):
+    """Tables of the LDS of the page's methods; none where no models are retrained."""
+    if not dataset(wildcards)["lds"]["subsets"]:
+        return []
+    return expand(f"results/{wildcards.dataset}/lds_{{method}}.csv", method=config["report"]["methods"])
+
+
 def of_ablation(file):
     """An input function: a file of the base method of the ablation and of each of its changes."""
     names = [config["ablation"]["base"], *(change.method for change in ABLATION)]

@@ -76,7 +76,7 @@ def test_queries_can_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 6}, r"attributions.count: found 6, but there are 5 training images"),
+        ({"count": 6}, r"gen.h5: the first 6 of 5 training images were asked for; lower attributions.count"),
         ({"queries": [1]}, r"gen.h5: no query 1, it has 0 to 0"),
         ({"method": "dtrak"}, r"scores/dtrak/gen.h5: no such file"),
     ],

@@ -13,7 +13,7 @@ from das.attributions import attributions
 from pictures import image_folder
 from workflow.running import UNET, Workflow
 
-TARGET = "results/mine/attributions.csv"
+TARGET, REPORT = "results/mine/attributions.csv", "results/mine/report.html"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
         }
     }
     workflow.config["attributions"] = {"count": 5}
-    workflow.make(TARGET)
+    workflow.make(TARGET, REPORT)
     return workflow
 
 
@@ -66,8 +66,14 @@ def test_the_table_names_files_and_the_model_is_the_one_that_was_given(finished)
     assert not (results / "lds").exists()
 
 
+def test_the_page_shows_both_methods(finished):
+    page = (finished.folder / REPORT).read_text()
+    assert '"methods": ["das_gn_raw", "raw_kernel"]' in page
+    assert "No models were retrained" in page
+
+
 def test_nothing_is_trained_and_nothing_done_twice(finished):
-    assert finished.planned(TARGET) == {}
+    assert finished.planned(TARGET, REPORT) == {}
     plan = finished.planned("results/mine/attributions_das.csv", "--forceall")
     assert not {
         rule for rule in plan if rule.startswith(("train", "evaluate", "draw", "predict", "generate"))
@@ -131,4 +137,4 @@ def test_more_rows_than_images_are_refused(finished, tmp_path):
     workflow.config["attributions"] = {"count": 1000}
     done = workflow.run(TARGET)
     assert done.returncode == 1
-    assert "attributions.count: found 1000, but there are" in done.stdout
+    assert "training images were asked for; lower attributions.count or report.most" in done.stdout

@@ -79,7 +79,10 @@ def tabulate(
     with artifacts.read(scores, "scores") as artifact:
         of, n = artifact.shape("scores")
         if count > n:
-            raise UserError(f"attributions.count: found {count}, but there are {n} training images")
+            raise UserError(
+                f"{scores}: the first {count} of {n} training images were asked for; "
+                "lower attributions.count or report.most"
+            )
         chosen = range(of) if queries is None else queries
         unknown = [query for query in chosen if not 0 <= query < of]
         if unknown:

@@ -1,0 +1,174 @@
+"""The page: complete, without any request, with every text as text."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from das import artifacts
+from das.errors import UserError
+from das.images import write_texts
+from das.report import NEARLY_SAME, write_report
+
+NASTY = "</script><b onclick='x()'>&amp;"
+SIDE = 6
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two methods' scores [3, 9] of small pictures; query 0 is training image 4, nearly."""
+    random = np.random.default_rng(0)
+    train = random.integers(10, 240, (9, SIDE, SIDE, 3), dtype=np.uint8)
+    queries = random.integers(10, 240, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    queries[0] = train[4] + 2
+    with artifacts.write(
+        tmp_path / "train.h5", "images", "mine", {}, class_names=[NASTY, "b"], published=False
+    ) as file:
+        file["images"] = train
+        file["labels"] = np.arange(9) % 2
+        file["source_index"] = np.arange(9)
+        write_texts(file, "paths", [f"{NASTY}{i}.png" for i in range(9)])
+    with artifacts.write(tmp_path / "gen.h5", "images", "mine", {}) as file:
+        file["images"] = queries
+    for method in ("one", "two"):
+        settings = {"note": NASTY}
+        attributes = {"method": method, "sign_convention": "positive: good", "damping": np.nan}
+        with artifacts.write(
+            tmp_path / f"{method}.h5", "scores", "mine", settings, "0" * 64, damping_rule="none", **attributes
+        ) as file:
+            file["scores"] = random.standard_normal((3, 9)).astype(np.float32)
+    return tmp_path
+
+
+def page_of(folder, lds=(), **options):
+    inputs = ([folder / "one.h5", folder / "two.h5"], folder / "train.h5", folder / "gen.h5", lds)
+    write_report(*inputs, output=folder / "page.html", **{"queries": 2, "most": 3} | options)
+    return (folder / "page.html").read_text()
+
+
+class Tags(HTMLParser):
+    """All tags with their attributes, and the text of each script."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.scripts = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] == "script" and data.strip():
+            self.scripts.append(data)
+
+
+def data_of(page):
+    return json.loads(Tags(page).scripts[0])
+
+
+def scores_of(folder, method):
+    with artifacts.read(folder / f"{method}.h5", "scores") as artifact:
+        return artifact.read("scores", (3, 9), np.float32)
+
+
+def test_each_query_shows_the_highest_and_lowest_scores_of_each_method(folder):
+    data = data_of(page_of(folder))
+    assert data["methods"] == ["one", "two"]
+    assert [query["query"] for query in data["queries"]] == [0, 1]
+    for method in data["methods"]:
+        for scores, entry in zip(scores_of(folder, method), data["attributions"][method], strict=False):
+            order = np.argsort(-scores)
+            assert [e["image"] for e in entry["most"]] == order[:3].tolist()
+            assert [e["image"] for e in entry["least"]] == order[::-1][:3].tolist()
+            magnitude = np.sort(abs(scores))[::-1]
+            assert magnitude[: entry["half"]].sum() >= abs(scores).sum() / 2
+            assert magnitude[: entry["half"] - 1].sum() < abs(scores).sum() / 2
+
+
+def test_pictures_are_those_of_the_files_each_training_image_once(folder):
+    data = data_of(page_of(folder))
+    with artifacts.read(folder / "train.h5", "images") as artifact:
+        train = artifact.read("images", (None,) * 4, np.uint8)
+    entries = [e for m in data["attributions"].values() for q in m for e in (*q["most"], *q["least"])]
+    assert {str(e["image"]) for e in entries} == set(data["images"]) == set(data["train"])
+    for image, uri in data["images"].items():
+        with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), train[int(image)])
+
+
+def test_near_duplicates_are_found_by_their_pixels(folder):
+    data = data_of(page_of(folder, most=9))
+    assert [query["near"] for query in data["queries"]] == [1, 0]
+    near = [e for e in data["attributions"]["one"][0]["most"] if e["near"]]
+    assert [e["image"] for e in near] == [4]
+    assert near[0]["difference"] == pytest.approx(2)
+    assert NEARLY_SAME > 2
+
+
+def test_the_page_makes_no_request_and_text_stays_text(folder):
+    page = page_of(folder)
+    found = Tags(page)
+    assert not re.search(r"(?:src|href)=[\"'](?!data:)", page)
+    assert "http" not in re.sub(r"http-equiv", "", page)
+    policy = next(a["content"] for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert not [tag for tag, attributes in found.tags if tag == "b" or "onclick" in attributes]
+    assert len(found.scripts) == 2
+    assert data_of(page)["train"]["0"]["label"] == NASTY
+
+
+def test_the_lds_stands_in_the_page_where_there_is_one(folder):
+    table = pd.DataFrame(
+        {
+            "dataset": "mine",
+            "method": "one",
+            "split": ["val", "gen"],
+            "damping_rule": "none",
+            "damping": np.nan,
+            "lds": [43.21, 23.9],
+            "ci_low": [36.7, 15.9],
+            "ci_high": [44.2, 25.7],
+            "ceiling": np.nan,
+            "n_subsets": 16,
+            "n_seeds": 2,
+            "n_queries": 3,
+            "seconds": 3.0,
+            "bytes": 2e6,
+        }
+    )
+    table.to_csv(folder / "lds_one.csv", index=False)
+    page = page_of(folder, [folder / "lds_one.csv"])
+    assert "<td>43.2</td><td>36.7 to 44.2</td>" in page
+    assert "against 32 retrained models" in page
+    assert "seed against seed" not in page
+    assert 'alt="LDS of the methods with intervals" src="data:image/png;base64,' in page
+    assert "No models were retrained" in page_of(folder)
+
+
+def test_large_pictures_are_reduced(folder):
+    photograph = np.random.default_rng(1).integers(0, 256, (2, 400, 400, 3), dtype=np.uint8)
+    with artifacts.write(folder / "gen.h5", "images", "mine", {}) as file:
+        file["images"] = photograph
+    with artifacts.write(
+        folder / "train.h5", "images", "mine", {}, class_names=["a"], published=False
+    ) as file:
+        file["images"] = np.repeat(photograph[:1], 9, axis=0)
+        file["labels"] = file["source_index"] = np.zeros(9, np.int64)
+    uri = data_of(page_of(folder))["queries"][0]["image"]
+    assert uri.startswith("data:image/jpeg;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+        assert picture.size == (192, 192)
+
+
+def test_more_than_there_are_is_refused(folder):
+    with pytest.raises(
+        UserError, match=r"the first 10 of 9 training images were asked for; lower .* report.most"
+    ):
+        page_of(folder, most=10)
+    assert not (folder / "page.html").exists()

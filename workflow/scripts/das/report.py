@@ -1,0 +1,201 @@
+"""One self-contained page: which training images mattered for each picture, and how far to trust that.
+
+The page makes no request: pictures lie in it as data URIs, each training image once, and a policy forbids
+everything else. Text that comes from users is escaped, or set as text by the page's script.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from das import artifacts
+from das.attributions import tabulate
+from das.images import read_images
+from das.lds import MAIN_RULES
+from das.plots import plot_lds
+
+TEMPLATE = Path(__file__).with_name("report.html")
+LARGEST = 192  # pixels of a side; larger pictures are reduced
+SMALL = 64  # pixels of a side up to which pictures are enlarged without smoothing, and lossless
+# Root mean square difference of pixels, 0 to 255, up to which two pictures count as nearly the same.
+NEARLY_SAME = 8.0
+
+
+def write_report(
+    scores: Sequence[Path],
+    train_images: Path,
+    query_images: Path,
+    lds: Sequence[Path],
+    *,
+    queries: int,
+    most: int,
+    output: Path,
+) -> None:
+    """Write the page.
+
+    Args:
+        scores: of each method, in the order in which the page offers them.
+        lds: tables of the methods' LDS; none where no models were retrained.
+        queries: how many of the first queries are shown.
+        most: how many of the most and of the least influential training images of each.
+
+    Raises:
+        UserError: files cannot be read, or there are fewer training images than `most`.
+    """
+    train, shown = read_images(train_images), read_images(query_images)[:queries]
+    chosen = range(len(shown))
+    difference = np.stack([_differences(query, train) for query in shown])
+    attributions: dict[str, list[dict[str, Any]]] = {}
+    about: dict[Any, dict[Any, Any]] = {}
+    settings = []
+    for path in scores:
+        table = tabulate(path, train_images, query_images, count=most, queries=chosen)
+        with artifacts.read(path, "scores") as artifact:
+            method = str(artifact.attributes["method"])
+            halves = [_half(artifact.read("scores", (None, len(train)), np.float32, _row(q))) for q in chosen]
+            settings.append(_settings(artifact))
+        attributions[method] = [
+            _of_query(rows, difference[query], halves[query]) for query, rows in table.groupby("query")
+        ]
+        known = table.drop_duplicates("image").set_index("image")
+        about |= known[["path", "label", "caption", "source_index"]].to_dict("index")
+        names = table.drop_duplicates("query").set_index("query")[["query_path", "query_caption"]]
+    data = {
+        "count": len(train),
+        "methods": list(attributions),
+        "attributions": attributions,
+        "train": about,
+        "images": {image: _data_uri(train[image]) for image in sorted(about)},
+        "queries": [
+            {
+                "query": query,
+                "image": _data_uri(shown[query]),
+                "path": names["query_path"][query],
+                "caption": names["query_caption"][query],
+                "near": int((difference[query] <= NEARLY_SAME).sum()),
+            }
+            for query in chosen
+        ],
+    }
+    with artifacts.read(train_images, "images") as artifact:
+        dataset = artifact.dataset
+    page = TEMPLATE.read_text()
+    for marker, content in {
+        "TITLE": html.escape(f"{dataset}: which training images mattered"),
+        "SIZE": "small" if max(train.shape[1:3]) <= SMALL else "",
+        "SUMMARY": html.escape(
+            f"{len(shown)} pictures, {len(train)} training images, by {', '.join(attributions)}."
+        ),
+        "LDS": _lds(lds),
+        "SETTINGS": _html_table(pd.DataFrame(settings)),
+        "DATA": json.dumps(data).replace("<", "\\u003c"),
+    }.items():
+        page = page.replace(f"%%{marker}%%", content)
+    with artifacts.replacing(output) as beside:
+        beside.write_text(page)
+
+
+def _row(query: int) -> slice:
+    return slice(query, query + 1)
+
+
+def _differences(query: NDArray[np.uint8], train: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Root mean square difference of pixels, 0 to 255, to each training image."""
+    return np.array([np.sqrt(np.square(image.astype(np.float64) - query).mean()) for image in train])
+
+
+def _half(scores: NDArray[np.float32]) -> int:
+    """The least number of training images that hold half of the sum of absolute scores."""
+    magnitude = np.sort(np.abs(scores, dtype=np.float64).ravel())[::-1]
+    return int(np.searchsorted(np.cumsum(magnitude), magnitude.sum() / 2) + 1)
+
+
+def _of_query(rows: pd.DataFrame, difference: NDArray[np.float64], half: int) -> dict[str, Any]:
+    entries = rows[["image", "rank", "score", "share"]].assign(
+        difference=difference[rows["image"]], near=difference[rows["image"]] <= NEARLY_SAME
+    )
+    most, least = entries[entries["rank"] > 0], entries[entries["rank"] < 0][::-1]
+    return {"half": half, "most": most.to_dict("records"), "least": least.to_dict("records")}
+
+
+def _settings(artifact: artifacts.Artifact) -> dict[str, str]:
+    """What made a method's scores, for a row of a table."""
+    found = artifact.attributes
+    return {
+        "method": str(found["method"]),
+        "scores are": str(found["sign_convention"]),
+        "damping": f"{found['damping']:.3g}" if np.isfinite(found["damping"]) else "",
+        "chosen by": str(found["damping_rule"]),
+        "settings": json.dumps(artifact.settings, sort_keys=True),
+        "model": artifact.weights[:12],
+        "versions": f"das {found['das_version']}, torch {found['torch_version']}",
+    }
+
+
+def _lds(paths: Sequence[Path]) -> str:
+    """The section on how far to trust the methods."""
+    if not paths:
+        return (
+            "<h2>How far to trust it</h2><p>No models were retrained for this data set, so how well these "
+            "methods predict what retraining does is not known here.</p>"
+        )
+    table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    main = table[table["damping_rule"].isin(MAIN_RULES)]
+    shown = pd.DataFrame(
+        {
+            "method": main["method"],
+            "queries": main["split"].map({"val": "held out", "gen": "generated"}),
+            "LDS (%)": main["lds"].map("{:.1f}".format),
+            "95% interval": [
+                f"{low:.1f} to {high:.1f}" for low, high in zip(main["ci_low"], main["ci_high"], strict=True)
+            ],
+            "seed against seed": main["ceiling"].map("{:.1f}".format).replace("nan", ""),
+            "seconds": main["seconds"].map("{:.0f}".format),
+            "MB": (main["bytes"] / 1e6).map("{:.1f}".format),
+        }
+    )
+    if not shown["seed against seed"].any():  # one seed
+        shown = shown.drop(columns="seed against seed")
+    models = int(main["n_subsets"].iloc[0] * main["n_seeds"].iloc[0])
+    with tempfile.TemporaryDirectory() as folder:
+        plot = Path(folder, "lds.png")
+        plot_lds(table, plot)
+        picture = base64.b64encode(plot.read_bytes()).decode()
+    return (
+        f"<h2>How far to trust it</h2><p>Measured against {models} retrained models: the rank correlation, "
+        "over subsets of the training images, between what a method predicts and what models trained on them "
+        "do.</p>"
+        f'<div class="wide">{_html_table(shown)}</div>'
+        f'<img class="plot" alt="LDS of the methods with intervals" src="data:image/png;base64,{picture}">'
+    )
+
+
+def _html_table(table: pd.DataFrame) -> str:
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
+    rows = [
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
+        for row in table.itertuples(index=False)
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _data_uri(pixels: NDArray[np.uint8]) -> str:
+    """An image [H, W, C] as a data URI: PNG where it is small, else JPEG, at most `LARGEST` pixels wide."""
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    kind, options = ("PNG", {}) if max(picture.size) <= SMALL else ("JPEG", {"quality": 88})
+    picture.thumbnail((LARGEST, LARGEST))
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -1,0 +1,29 @@
+"""Write the page that shows which training images mattered for each picture."""
+
+from pathlib import Path
+
+from das import cli
+from das.report import write_report
+
+
+def run(arguments):
+    write_report(
+        arguments.scores,
+        arguments.train_images,
+        arguments.query_images,
+        arguments.lds,
+        queries=arguments.queries,
+        most=arguments.most,
+        output=arguments.output,
+    )
+
+
+options = cli.parser(__doc__)
+options.add_argument("--scores", type=Path, nargs="+", required=True, help="of each method")
+options.add_argument("--train-images", type=Path, required=True)
+options.add_argument("--query-images", type=Path, required=True)
+options.add_argument("--lds", type=Path, nargs="*", default=[], help="table of each method, if any")
+options.add_argument("--queries", type=int, required=True, help="how many of the first are shown")
+options.add_argument("--most", type=int, required=True, help="training images of each kind")
+options.add_argument("--output", type=Path, required=True)
+cli.main(run, options)
