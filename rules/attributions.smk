@@ -27,7 +27,7 @@ for rule_name, table, chosen in (
         params:
             most=config["attributions"]["count"],
         message:
-            "{wildcards.dataset}: listing the most and least influential training images"
+            "{wildcards.dataset}: listing the most influential training images"
         shell:
             "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
             " --train-images {input.train} --query-images {input.queries} --count {params.most}"

@@ -3,7 +3,7 @@
 snakemake --cores 1 --quiet all -- list_leftovers
 snakemake --cores 1 --quiet all -- delete_leftovers
 
-Needs nothing and makes nothing. Snakemake's lock keeps both from running beside jobs of another Snakemake.
+Needs nothing and makes nothing.
 """
 
 for action in ("list", "delete"):

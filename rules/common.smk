@@ -36,6 +36,12 @@ try:
         methods.load(module)
     # What lds.csv holds, and what ablation.csv holds besides.
     MAIN_METHODS = attributions(config)
+    for key, name in (
+        ("attributions.method", config["attributions"]["method"]),
+        *(("report.methods", name) for name in config["report"]["methods"]),
+    ):
+        if name not in MAIN_METHODS:
+            raise UserError(f"{key}: found {name!r}, allowed are {', '.join(MAIN_METHODS)}")
     ABLATION = ablation.changes(config)
     EXTENDED = ablation.extended(config)
     METHODS = attributions(EXTENDED)
@@ -469,9 +475,14 @@ def rule_file(wildcards):
 def score_damping(wildcards):
     """How the damping of scores is chosen: held_out, gcv or a number."""
     setting, found = config["scores"]["damping"], method(wildcards)
-    if setting != "auto":
-        return setting
-    return "held_out" if dataset(wildcards)["lds"]["subsets"] else found.damping or "gcv"
+    if setting == "auto":
+        setting = "held_out" if dataset(wildcards)["lds"]["subsets"] else found.damping or "gcv"
+    if setting == "gcv" and found.rule.damped and ("errors" not in found.inputs or found.kernel):
+        fail(
+            f"methods.{found.name}.damping: not set, and gcv needs residuals and the features' own kernel, which "
+            f"{found.rule.name} lacks; name a damping, such as 0.1, there or as scores.damping"
+        )
+    return setting
 
 
 def lds_table(wildcards):

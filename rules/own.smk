@@ -22,6 +22,8 @@ if OWN_MODELS:
             "../envs/das.yaml"
         params:
             path=setting("model", "path"),
+            # Another model may come with older files, for example by another link.
+            stamp=lambda wildcards, input: [(os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in input.files],
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
             "{wildcards.dataset}: taking the model in {params.path}"
@@ -49,10 +51,9 @@ if OWN_QUERIES:
         params:
             folder=setting("queries", "folder"),
             listing=lambda wildcards: fingerprint(dataset(wildcards)["queries"]["folder"]),
-            crop=lambda wildcards: json.dumps(dataset(wildcards)["source"].get("crop")),
         message:
             "{wildcards.dataset}: taking the pictures in {params.folder}"
         shell:
             "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
-            " --folder {params.folder:q} --train {input.train} --crop {params.crop:q}"
+            " --folder {params.folder:q} --train {input.train}"
             " --output {output.images} --sheet {output.sheet}"

@@ -24,7 +24,7 @@ rule write_report:
         queries=config["report"]["queries"],
         most=config["report"]["most"],
     message:
-        "{wildcards.dataset}: writing the page of the most and least influential training images"
+        "{wildcards.dataset}: writing the page of the most influential training images"
     shell:
         "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
         " --train-images {input.train} --query-images {input.queries} {params.lds}"

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 import yaml
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from das import artifacts, own
 from das.configuration import load_datasets
 from das.errors import UserError
 from das.images import read_images, read_texts, take_images
+from das.inputs import PixelInputs
 from das.models.unet import UNet
 from workflow.running import ROOT, UNET
 
@@ -77,7 +80,7 @@ def test_the_model_is_taken_with_its_own_schedule(folder):
 
 
 def test_pictures_become_queries_of_the_size_of_the_images(folder):
-    take_images(folder / "pictures", (8, 8, 1), None, "mine", folder / "gen.h5")
+    take_images(folder / "pictures", (8, 8, 1), "mine", folder / "gen.h5")
     images = read_images(folder / "gen.h5")
     assert images.shape == (2, 8, 8, 1)
     assert read_texts(folder / "gen.h5", "paths") == ["0.png", "1.png"]
@@ -86,6 +89,32 @@ def test_pictures_become_queries_of_the_size_of_the_images(folder):
     assert abs(images[1, :, :, 0].astype(int) - np.asarray(square.convert("L"))).max() <= 1
     with artifacts.read(folder / "gen.h5", "images") as artifact:
         assert artifact.dataset == "mine"
+
+
+def test_a_name_that_is_not_utf8_stays_readable(folder):
+    path = folder / "pictures/0.png"
+    path.rename(folder / "pictures" / os.fsdecode(b"caf\xe9.png"))
+    take_images(folder / "pictures", (8, 8, 3), "mine", folder / "gen.h5")
+    assert read_texts(folder / "gen.h5", "paths") == ["1.png", "caf\\udce9.png"]
+
+
+def test_retrained_models_have_the_schedule_of_the_one_that_was_given(folder):
+    inputs = PixelInputs(np.zeros((2, 8, 8, 3), np.uint8))
+    initial = UNet.initial(UNet.resolve(settings(folder)["model"], inputs), seed=1)
+    expected = UNet.take(folder / "model").schedule
+    torch.testing.assert_close(initial.schedule.alphas_cumprod, expected.alphas_cumprod)
+
+
+def test_weights_of_another_network_are_refused(folder):
+    path = folder / "model/unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, path)
+    with pytest.raises(UserError, match=r"model: missing in its weights, '.*' and \d+ others; they are not"):
+        UNet.take(folder / "model")
+    name = next(iter(tensors))
+    save_file(tensors | {"surplus": tensors[name].clone()}, path)
+    with pytest.raises(UserError, match=r"unexpected in its weights, 'surplus' and 0 others"):
+        UNet.take(folder / "model")
 
 
 def edit(path, **values):
@@ -107,7 +136,11 @@ def edit(path, **values):
         ),
         ("unet/config", {"num_class_embeds": 10}, r"num_class_embeds is 10: the model is class-conditional"),
         ("unet/config", {"class_embed_type": "timestep"}, r"class-conditional, supported are unconditional"),
-        ("unet/config", {"out_channels": 6}, r"out_channels is 6, expected the 3 of in_channels"),
+        (
+            "unet/config",
+            {"out_channels": 6},
+            r"out_channels is 6, in_channels 3, expected are two equal numbers",
+        ),
         (
             "unet/config",
             {"in_channels": 1, "out_channels": 1},
@@ -174,14 +207,22 @@ def test_a_folder_without_pictures_or_images_is_named(folder):
         ({"model": {"path": "m", "family": "unet"}}, r"model.family: model.path takes its place, remove it"),
         ({"generate": {"count": 3}}, r"generate.count: queries.folder takes its place, remove it"),
         ({"ensemble": {"seeds": [1]}}, r"ensemble.seeds: a model of your own \(model.path\) has none"),
-        ({"lds": {"subsets": 8}}, r"train: required key 'epochs', 'batch_size', 'learning_rate' is missing"),
+        ({"lds": {"subsets": 8}}, r"train: required key 'epochs', 'batch_size', 'learning_rate' is"),
         (
             {"lds": {"subsets": 3}},
             r"lds.subsets: found 3, allowed is 8 to 1000 subsets of .*, or 0",
         ),
         (
             {"lds": {"subsets": 8}, "train": {"epochs": 1, "batch_size": 2, "learning_rate": 0.1}},
-            r"split.val: found 0, but lds judges scores of held-out images too",
+            r"split.val: found 0, but lds measures losses of held-out images too",
+        ),
+        (
+            {"retrain": {"subsets": 8}},
+            r"train: required key 'epochs', 'batch_size', 'learning_rate' is missing",
+        ),
+        (
+            {"source": {"kind": "folder", "path": "images", "classes": ["a"]}},
+            r"split: required key 'train' is missing",
         ),
     ],
 )

@@ -38,16 +38,16 @@ def folder(tmp_path):
         file["images"] = queries
     for method in ("one", "two"):
         settings = {"note": NASTY}
-        attributes = {"method": method, "sign_convention": "positive: good", "damping": np.nan}
-        with artifacts.write(
-            tmp_path / f"{method}.h5", "scores", "mine", settings, "0" * 64, damping_rule="none", **attributes
-        ) as file:
+        attributes = {"method": "x", "sign_convention": "positive: good", "damping": np.nan}
+        attributes |= {"damping_rule": "none", "magnitude": method == "two"}
+        path = tmp_path / method / "gen.h5"
+        with artifacts.write(path, "scores", "mine", settings, "0" * 64, **attributes) as file:
             file["scores"] = random.standard_normal((3, 9)).astype(np.float32)
     return tmp_path
 
 
 def page_of(folder, lds=(), **options):
-    inputs = ([folder / "one.h5", folder / "two.h5"], folder / "train.h5", folder / "gen.h5", lds)
+    inputs = ([folder / "one/gen.h5", folder / "two/gen.h5"], folder / "train.h5", folder / "gen.h5", lds)
     write_report(*inputs, output=folder / "page.html", **{"queries": 2, "most": 3} | options)
     return (folder / "page.html").read_text()
 
@@ -73,7 +73,7 @@ def data_of(page):
 
 
 def scores_of(folder, method):
-    with artifacts.read(folder / f"{method}.h5", "scores") as artifact:
+    with artifacts.read(folder / method / "gen.h5", "scores") as artifact:
         return artifact.read("scores", (3, 9), np.float32)
 
 
@@ -84,8 +84,9 @@ def test_each_query_shows_the_highest_and_lowest_scores_of_each_method(folder):
     for method in data["methods"]:
         for scores, entry in zip(scores_of(folder, method), data["attributions"][method], strict=False):
             order = np.argsort(-scores)
-            assert [e["image"] for e in entry["most"]] == order[:3].tolist()
-            assert [e["image"] for e in entry["least"]] == order[::-1][:3].tolist()
+            assert [e["image"] for e in entry["highest"]] == order[:3].tolist()
+            lowest = [] if method == "two" else order[::-1][:3].tolist()  # magnitudes have none
+            assert [e["image"] for e in entry["lowest"]] == lowest
             magnitude = np.sort(abs(scores))[::-1]
             assert magnitude[: entry["half"]].sum() >= abs(scores).sum() / 2
             assert magnitude[: entry["half"] - 1].sum() < abs(scores).sum() / 2
@@ -95,7 +96,7 @@ def test_pictures_are_those_of_the_files_each_training_image_once(folder):
     data = data_of(page_of(folder))
     with artifacts.read(folder / "train.h5", "images") as artifact:
         train = artifact.read("images", (None,) * 4, np.uint8)
-    entries = [e for m in data["attributions"].values() for q in m for e in (*q["most"], *q["least"])]
+    entries = [e for m in data["attributions"].values() for q in m for e in (*q["highest"], *q["lowest"])]
     assert {str(e["image"]) for e in entries} == set(data["images"]) == set(data["train"])
     for image, uri in data["images"].items():
         with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as picture:
@@ -105,7 +106,7 @@ def test_pictures_are_those_of_the_files_each_training_image_once(folder):
 def test_near_duplicates_are_found_by_their_pixels(folder):
     data = data_of(page_of(folder, most=9))
     assert [query["near"] for query in data["queries"]] == [1, 0]
-    near = [e for e in data["attributions"]["one"][0]["most"] if e["near"]]
+    near = [e for e in data["attributions"]["one"][0]["highest"] if e["near"]]
     assert [e["image"] for e in near] == [4]
     assert near[0]["difference"] == pytest.approx(2)
     assert NEARLY_SAME > 2

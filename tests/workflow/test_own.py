@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
 def test_the_table_names_files_and_the_model_is_the_one_that_was_given(finished):
     results = finished.folder / "results/mine"
     table = pd.read_csv(finished.folder / TARGET)
-    assert len(table) == 2 * 10
+    assert len(table) == 2 * 5  # a magnitude has no lowest
     assert set(table.method) == {"das_gn_raw"}
     for path in table.path:
         assert (finished.folder / "photographs" / path).is_file()
@@ -120,6 +120,8 @@ def test_dtrak_is_a_setting(finished, tmp_path):
             "error: mine: queries.folder: 'none' is no folder",
         ),
         ("attributions_journey_trak.csv", {}, "error: mine: journey_trak needs queries.folder: pictures of"),
+        ("attributions_tracin.csv", {}, "error: mine: tracin needs models besides that of model.path"),
+        ("attributions_grad_trak.csv", {}, "error: methods: no 'grad_trak', known are"),
     ],
 )
 def test_a_mistake_is_one_line_and_loses_nothing(finished, tmp_path, target, changes, message):
@@ -130,6 +132,27 @@ def test_a_mistake_is_one_line_and_loses_nothing(finished, tmp_path, target, cha
     assert message in done.stdout
     assert "Traceback" not in done.stdout
     assert (tmp_path / TARGET).read_bytes() == (finished.folder / TARGET).read_bytes()
+
+
+def test_a_method_that_lacks_a_damping_is_named_before_anything_runs(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    workflow.config["methods"] = {"plain_trak": {"score": "trak", "features": "loss"}}
+    done = workflow.run("results/mine/attributions_plain_trak.csv")
+    assert done.returncode == 1
+    assert "error: methods.plain_trak.damping: not set, and gcv needs residuals" in done.stdout
+    workflow.config["attributions"] = {"method": "typo"}
+    done = workflow.run(TARGET)
+    assert "error: attributions.method: found 'typo', allowed are " in done.stdout
+
+
+def test_models_are_not_deleted_beside_another_snakemake(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    (locks / "0.output.lock").write_text("results/mine/lds/losses/subset-00_seed-0.h5\n")
+    done = workflow.run("delete_leftovers")
+    assert done.returncode == 1
+    assert "error: another Snakemake works in this folder" in done.stdout
 
 
 def test_more_rows_than_images_are_refused(finished, tmp_path):

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from das import cli
+from das.errors import UserError
 from das.leftovers import delete_model, delete_state, finished_models, stale_states
 
 
 def run(arguments):
+    if arguments.delete:
+        require_alone()
     states = stale_states(arguments.resume, arguments.days)
     models = {pool: finished_models(pool) for pool in (*arguments.deletable, *arguments.kept)}
     heading = f"unfinished work in {arguments.resume}, untouched for {arguments.days:g} days"
@@ -21,6 +24,15 @@ def run(arguments):
         for pool in arguments.deletable:
             for model in models[pool]:
                 delete_model(model)
+
+
+def require_alone():
+    """Refuse to delete beside another Snakemake, whose jobs may need what looks finished."""
+    # This one makes no file, and so locks none.
+    if any(path.read_text().strip() for path in Path(".snakemake/locks").glob("*.output.lock")):
+        raise UserError(
+            "another Snakemake works in this folder; wait for its end, or unlock the folder (--unlock)"
+        )
 
 
 def report(heading, found, deletes):

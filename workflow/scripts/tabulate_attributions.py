@@ -1,4 +1,4 @@
-"""List the most and least influential training images of every query."""
+"""List the most influential training images of every query."""
 
 from pathlib import Path
 

@@ -1,6 +1,5 @@
-"""Take pictures of the user's own as queries, cropped and resized as the training images."""
+"""Take pictures of the user's own as queries, of the size of the training images."""
 
-import json
 from pathlib import Path
 
 from das import cli
@@ -10,7 +9,7 @@ from das.plots import contact_sheet
 
 def run(arguments):
     shape = read_images(arguments.train).shape[1:]
-    take_images(arguments.folder, shape, json.loads(arguments.crop), arguments.dataset, arguments.output)
+    take_images(arguments.folder, shape, arguments.dataset, arguments.output)
     contact_sheet(read_images(arguments.output)[:100], arguments.sheet)
 
 
@@ -18,7 +17,6 @@ options = cli.parser(__doc__)
 options.add_argument("--dataset", required=True)
 options.add_argument("--folder", type=Path, required=True, help="of PNG, JPEG or WebP images")
 options.add_argument("--train", type=Path, required=True, help="training images")
-options.add_argument("--crop", required=True, help="JSON of source.crop")
 options.add_argument("--output", type=Path, required=True)
 options.add_argument("--sheet", type=Path, required=True, help="PNG of the first hundred images")
 cli.main(run, options)

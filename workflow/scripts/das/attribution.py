@@ -150,6 +150,8 @@ class Attribution:
         """The setting that a data set lacks for this method, and how to get it; None if there is none."""
         if self.queries == "journey" and "folder" in settings["queries"]:
             return "queries.folder: pictures of your own have no sampling trajectory; take another method"
+        if self.over in ("checkpoints", "seeds") and "path" in settings["model"]:
+            return f"models besides that of model.path, over {self.over}; take another method"
         if self.over == "checkpoints" and not settings["train"]["checkpoints"]:
             return "train.checkpoints: none are saved; list percentages of the training, such as [25, 50, 75]"
         if self.over == "seeds" and not settings["ensemble"]["seeds"]:

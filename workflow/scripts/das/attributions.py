@@ -1,4 +1,4 @@
-"""Which training images mattered most and least for a query, as a table: the answer in a form to read.
+"""Which training images mattered for a query, as a table: the answer in a form to read.
 
 In a notebook, with workflow/scripts on the path:
 
@@ -43,7 +43,7 @@ def attributions(
     queries: Sequence[int] | None = None,
     count: int = 20,
 ) -> pd.DataFrame:
-    """The `count` most and least influential training images of queries, by stored scores.
+    """The `count` training images with the highest scores of queries, and with the lowest; by stored scores.
 
     Args:
         results: folder of a data set, such as results/digits.
@@ -65,12 +65,14 @@ def attributions(
 def tabulate(
     scores: Path, train_images: Path, query_images: Path, *, count: int, queries: Sequence[int] | None = None
 ) -> pd.DataFrame:
-    """A table with `COLUMNS`: for each query 2 * `count` rows, from the most influential image to the least.
+    """A table with `COLUMNS`: for each query the `count` highest scores, and the `count` lowest ones.
 
-    `rank` is 1, 2, ... from the highest score down, and -1, -2, ... from the lowest up; equal scores rank by
-    the image. `share` is the score over the sum of the absolute scores of all training images for that query,
-    so that absolute shares add up to 1. `image` is the row of the training image in images/train.h5. Paths,
-    labels and captions are empty where images have none.
+    Where scores are magnitudes, which say how much an image matters but not whether it helps, the lowest
+    mean nothing and are left out. `method` is the name of the folder in which the scores lie. `rank` is 1, 2,
+    ... from the highest score down, and -1, -2, ... from the lowest up; equal scores rank by the image.
+    `share` is the score over the sum of the absolute scores of all training images for that query, so that
+    absolute shares add up to 1. `image` is the row of the training image in images/train.h5. Paths, labels
+    and captions are empty where images have none.
 
     Raises:
         UserError: there is no such query, or there are fewer training images than `count`.
@@ -87,24 +89,22 @@ def tabulate(
         unknown = [query for query in chosen if not 0 <= query < of]
         if unknown:
             raise UserError(f"{scores}: no query {unknown[0]}, it has 0 to {of - 1}")
-        tables = [
-            _of_query(artifact.read("scores", (of, n), np.float32, slice(query, query + 1))[0], count).assign(
-                query=query
-            )
-            for query in chosen
-        ]
-        method = artifact.attributes["method"]
-    table = pd.concat(tables, ignore_index=True).join(about, on="image").assign(method=method)
+        lowest = 0 if artifact.attributes["magnitude"] else count
+        rows = [artifact.read("scores", (of, n), np.float32, slice(query, query + 1)) for query in chosen]
+    tables = [
+        _of_query(row[0], count, lowest).assign(query=query) for query, row in zip(chosen, rows, strict=True)
+    ]
+    table = pd.concat(tables, ignore_index=True).join(about, on="image").assign(method=scores.parent.name)
     for column, name in (("query_path", "paths"), ("query_caption", "captions")):
         texts = read_texts(query_images, name)
         table[column] = "" if texts is None else np.array(texts, object)[table["query"]]
     return table[COLUMNS]
 
 
-def _of_query(scores: NDArray[np.float32], count: int) -> pd.DataFrame:
+def _of_query(scores: NDArray[np.float32], highest: int, lowest: int) -> pd.DataFrame:
     order = np.argsort(-scores, kind="stable")
-    image = np.concatenate([order[:count], order[len(order) - count :]])
-    rank = np.concatenate([np.arange(count) + 1, np.arange(count) - count])
+    image = np.concatenate([order[:highest], order[len(order) - lowest :]])
+    rank = np.concatenate([np.arange(highest) + 1, np.arange(lowest) - lowest])
     total = np.abs(scores, dtype=np.float64).sum()
     share = scores[image] / total if total else np.zeros(len(image))
     return pd.DataFrame({"rank": rank, "score": scores[image], "share": share, "image": image})

@@ -110,19 +110,21 @@ def _require_keys(settings: dict[str, Any], name: str) -> None:
         UserError: one line with the file `name` and the key.
     """
     trained, generated = "path" not in settings["model"], "folder" not in settings["queries"]
-    judged = settings["lds"]["subsets"] > 0
+    retrained = [pool for pool in ("lds", "retrain") if settings[pool]["subsets"]]
     needed = {
         "model": ("family", "unet") * trained,
-        "train": ("epochs", "batch_size", "learning_rate") * (trained or judged),
+        "train": ("epochs", "batch_size", "learning_rate") * (trained or bool(retrained)),
         "generate": ("count",) * generated,
-        "split": ("train",) * (settings["source"]["kind"] != "folder"),
+        "split": ("train",) * (settings["source"]["kind"] != "folder" or "classes" in settings["source"]),
     }
     for section, keys in needed.items():
         missing = [key for key in keys if key not in settings[section]]
         if missing:
             raise UserError(f"{name}: {section}: required key {', '.join(map(repr, missing))} is missing")
-    if judged and not settings["split"]["val"]:
-        raise UserError(f"{name}: split.val: found 0, but lds judges scores of held-out images too")
+    if retrained and not settings["split"]["val"]:
+        raise UserError(
+            f"{name}: split.val: found 0, but {retrained[0]} measures losses of held-out images too"
+        )
     useless = {
         "model": ("family", "unet", "base", "rank", "dropout") * (not trained),
         "generate": ("count", "prompts", "guidance") * (not generated),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -126,7 +126,9 @@ def read_source_index(path: Path) -> tuple[NDArray[np.int64], bool]:
 
 def write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
     """Store a text for each image of a file that is being written, such as "captions"."""
-    file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype("utf-8"))
+    # Names of files need not be UTF-8: what is not is written as \udcXX.
+    readable = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
+    file.create_dataset(name, data=readable, dtype=h5py.string_dtype("utf-8"))
     file.attrs[f"has_{name}"] = True
 
 
@@ -139,21 +141,20 @@ def read_texts(path: Path, name: str) -> list[str] | None:
     return [value.decode("utf-8") for value in values]
 
 
-def take_images(
-    folder: Path, shape: Sequence[int], crop: int | Literal["square"] | None, dataset: str, output: Path
-) -> None:
+def take_images(folder: Path, shape: Sequence[int], dataset: str, output: Path) -> None:
     """Write all images of a folder as queries: `images` uint8 [Q, H, W, C] and their `paths` in the folder.
+
+    Of each, the largest square is cut out and resized.
 
     Args:
         shape: (H, W, C) that they get, H equal to W.
-        crop: what is cut out of each first, as in `das.sources.decoding.Geometry`; None: the largest square.
 
     Raises:
         UserError: an image cannot be used.
     """
-    names, geometry = image_files(folder), Geometry(crop or "square", shape[0], shape[2])
+    names, geometry = image_files(folder), Geometry("square", shape[0], shape[2])
     images = [decode((folder / name).read_bytes(), str(folder / name), geometry) for name in names]
-    with artifacts.write(output, KIND, dataset, {"folder": str(folder), "crop": crop}) as file:
+    with artifacts.write(output, KIND, dataset, {"folder": str(folder)}) as file:
         file["images"] = np.stack(images)
         write_texts(file, "paths", names)
 

@@ -32,9 +32,9 @@ def stale_states(root: Path, days: float) -> list[Leftover]:
 
 
 def delete_state(state: Leftover) -> None:
-    """Delete the state of an unfinished job, unless one has begun to continue it."""
+    """Delete the state of an unfinished job, unless one has begun to continue it since it was listed."""
     with idle_state(state.folder) as idle:
-        if idle:
+        if idle and state.folder.exists() and _measure(state.folder).days >= state.days:
             shutil.rmtree(state.folder)
 
 

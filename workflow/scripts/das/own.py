@@ -92,16 +92,16 @@ def _require_model(folder: Path, source: dict[str, Any]) -> None:
                 f"{where}: {key} is {network[key]!r}: the model is class-conditional, supported are "
                 "unconditional ones"
             )
-    if network["in_channels"] != network["out_channels"]:
+    seen, predicted, side = (network.get(key) for key in ("in_channels", "out_channels", "sample_size"))
+    if seen is None or seen != predicted:
         raise UserError(
-            f"{where}: out_channels is {network['out_channels']}, expected the {network['in_channels']} of "
-            "in_channels; a learned variance is not supported"
+            f"{where}: out_channels is {predicted}, in_channels {seen}, expected are two equal numbers; "
+            "a learned variance is not supported"
         )
-    side, channels = network["sample_size"], source.get("channels", 3)
-    if source["kind"] == "folder" and network["in_channels"] != channels:
+    channels = source.get("channels", 3)
+    if source["kind"] == "folder" and seen != channels:
         raise UserError(
-            f"{where}: in_channels is {network['in_channels']}, but images have {channels} channels; "
-            f"set source.channels"
+            f"{where}: in_channels is {seen}, but images have {channels} channels; set source.channels"
         )
     if not isinstance(side, int) or source.get("resize", side) != side:
         raise UserError(

@@ -49,7 +49,7 @@ def write_report(
         scores: of each method, in the order in which the page offers them.
         lds: tables of the methods' LDS; none where no models were retrained.
         queries: how many of the first queries are shown.
-        most: how many of the most and of the least influential training images of each.
+        most: how many training images of each, with the highest scores; where signed, with the lowest too.
 
     Raises:
         UserError: files cannot be read, or there are fewer training images than `most`.
@@ -63,10 +63,9 @@ def write_report(
     for path in scores:
         table = tabulate(path, train_images, query_images, count=most, queries=chosen)
         with artifacts.read(path, "scores") as artifact:
-            method = str(artifact.attributes["method"])
             halves = [_half(artifact.read("scores", (None, len(train)), np.float32, _row(q))) for q in chosen]
-            settings.append(_settings(artifact))
-        attributions[method] = [
+            settings.append(_settings(path.parent.name, artifact))
+        attributions[path.parent.name] = [
             _of_query(rows, difference[query], halves[query]) for query, rows in table.groupby("query")
         ]
         known = table.drop_duplicates("image").set_index("image")
@@ -126,15 +125,15 @@ def _of_query(rows: pd.DataFrame, difference: NDArray[np.float64], half: int) ->
     entries = rows[["image", "rank", "score", "share"]].assign(
         difference=difference[rows["image"]], near=difference[rows["image"]] <= NEARLY_SAME
     )
-    most, least = entries[entries["rank"] > 0], entries[entries["rank"] < 0][::-1]
-    return {"half": half, "most": most.to_dict("records"), "least": least.to_dict("records")}
+    highest, lowest = entries[entries["rank"] > 0], entries[entries["rank"] < 0][::-1]
+    return {"half": half, "highest": highest.to_dict("records"), "lowest": lowest.to_dict("records")}
 
 
-def _settings(artifact: artifacts.Artifact) -> dict[str, str]:
+def _settings(method: str, artifact: artifacts.Artifact) -> dict[str, str]:
     """What made a method's scores, for a row of a table."""
     found = artifact.attributes
     return {
-        "method": str(found["method"]),
+        "method": method,
         "scores are": str(found["sign_convention"]),
         "damping": f"{found['damping']:.3g}" if np.isfinite(found["damping"]) else "",
         "chosen by": str(found["damping_rule"]),

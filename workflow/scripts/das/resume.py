@@ -69,6 +69,11 @@ def idle_state(folder: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        if not _same_file(
+            lock.fileno(), path
+        ):  # a job ended meanwhile and removed it; another may have begun
+            yield False
+            return
         try:
             yield True
         finally:
@@ -92,17 +97,21 @@ def _held(path: Path, waiting: Path) -> Iterator[None]:
                     fcntl.flock(queue, fcntl.LOCK_SH)
                     fcntl.flock(lock, fcntl.LOCK_EX)
             # Where the holder before us has removed the file, a lock on it excludes nobody.
-            try:
-                current = os.path.samestat(os.fstat(lock.fileno()), os.stat(path))
-            except OSError:
-                current = False
-            if not current:
+            if not _same_file(lock.fileno(), path):
                 continue
             try:
                 yield
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    """Whether a path is still that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _anybody(waiting: Path) -> bool:

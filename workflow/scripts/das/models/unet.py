@@ -26,7 +26,10 @@ class UNet(Model):
         path = Path(settings["unet"])
         if not isinstance(inputs, PixelInputs):
             raise UserError(f"{path}: a UNet on pixels, but the inputs are latents")
-        return {"family": cls.family, "unet": load_config(path, UNet2DModel, inputs.shape)}
+        resolved = {"family": cls.family, "unet": load_config(path, UNet2DModel, inputs.shape)}
+        if "path" in settings:  # a model of the user's own, retrained on subsets: by its own schedule
+            resolved["scheduler"] = DDPMScheduler.load_config(settings["path"], subfolder="scheduler")
+        return resolved
 
     @classmethod
     def initial(cls, resolved: dict[str, Any], seed: int) -> UNet:  # noqa: D102
@@ -35,7 +38,7 @@ class UNet(Model):
             network = UNet2DModel.from_config(resolved["unet"])
         # The published schedule: linear betas over 1000 steps, noise prediction.
         schedule = {"num_train_timesteps": 1000, "beta_schedule": "linear", "prediction_type": "epsilon"}
-        return cls(network, DDPMScheduler(**schedule))
+        return cls(network, DDPMScheduler.from_config(resolved.get("scheduler", schedule)))
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> UNet:  # noqa: D102
@@ -55,10 +58,18 @@ class UNet(Model):
         """
         options = {"local_files_only": True, "use_safetensors": True}
         try:
-            network = UNet2DModel.from_pretrained(folder, subfolder="unet", **options)
+            network, loaded = UNet2DModel.from_pretrained(
+                folder, subfolder="unet", output_loading_info=True, **options
+            )
             scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{folder}: cannot be read ({str(error).splitlines()[0]})") from error
+        for kind in ("missing", "unexpected", "mismatched"):
+            if keys := loaded[f"{kind}_keys"]:
+                raise UserError(
+                    f"{folder}: {kind} in its weights, {keys[0]!r} and {len(keys) - 1} others; they are "
+                    "not of unet/config.json"
+                )
         taken = cls(network.eval(), scheduler)
         _ = taken.schedule  # refuses other predictions
         return taken
