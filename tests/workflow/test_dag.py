@@ -214,9 +214,8 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
 
 
 def test_other_sizes_of_jobs_train_nothing(undisturbed):
-    shards = {"project_gradients", "measure_errors", "join_errors", "sketch_kernel", "join_kernel"}
     plan = changed(undisturbed, "jobs", "images_per_shard", 20).planned(*ALL)
-    assert set(plan) == SCORES | shards
+    assert set(plan) == SCORES | GRADIENTS | {"measure_errors", "join_errors"}
     assert plan["measure_errors"] == 2 * 3  # of the model and the member of its ensemble
     # Of the generated images follow their losses and features.
     plan = changed(undisturbed, "jobs", "generated_per_job", 5).planned(*ALL)
