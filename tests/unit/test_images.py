@@ -244,7 +244,7 @@ def test_fewer_images_than_classes_on_one_side(tmp_path, cifar10, count):
     ("values", "words"),
     [
         ({"train": 0, "val": 1}, "split.train: found 0, allowed is 1 or more"),
-        ({"train": 1, "val": -2}, "split.val: found -2, allowed is 1 or more"),
+        ({"train": 1, "val": -2}, "split.val: found -2, allowed is 0 or more"),
         ({"train": 1, "val": 1, "seed": -1}, "split.seed: found -1"),
         ({"train": 1, "val": 1, "classes": ()}, "source.classes: found an empty list"),
         ({"train": 1, "val": 1, "classes": ("cat", "cat")}, "source.classes: a class is named twice"),
