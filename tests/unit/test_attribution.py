@@ -16,6 +16,8 @@ CONFIG = {
     "methods": {},
 }
 DATASET = {
+    "model": {},
+    "queries": {},
     "train": {"checkpoints": [25, 50]},
     "ensemble": {"seeds": [3, 9]},
     "retrain": {"subsets": 8},
