@@ -60,8 +60,10 @@ def bits(unet):
     return {name: tensor.numpy().tobytes() for name, tensor in unet.state_dict().items()}
 
 
-def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
-    whole = bits(run(tmp_path / "whole"))
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch, parts):
+    settings = dataclasses.replace(SETTINGS, accumulation=parts)
+    whole = bits(run(tmp_path / "whole", settings))
     killed_after = 5
 
     def kill(path, unet, optimizer, step, *others):
@@ -72,12 +74,12 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     training_save = training.save_state
     monkeypatch.setattr(training, "save_state", kill)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", checkpoint_seconds=0)
+        run(tmp_path / "killed", settings, checkpoint_seconds=0)
     monkeypatch.undo()
 
     drawn = []
     monkeypatch.setattr(training, "draw_batch", lambda *a: drawn.append(a[5]) or draw_batch(*a))
-    assert bits(run(tmp_path / "killed")) == whole
+    assert bits(run(tmp_path / "killed", settings)) == whole
     assert drawn == list(range(killed_after, 12))
 
 
@@ -319,22 +321,6 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path, monkeypatch, p
     assert run_sizes == sizes
     for parameter, gradient in zip(plain.parameters(), found, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_a_killed_training_in_parts_ends_with_the_same_bits(tmp_path, monkeypatch):
-    settings = dataclasses.replace(SETTINGS, accumulation=3)
-    whole, save = bits(run(tmp_path / "whole", settings)), training.save_state
-
-    def kill(path, unet, optimizer, step, *others):
-        save(path, unet, optimizer, step, *others)
-        if step == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "save_state", kill)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", settings, checkpoint_seconds=0)
-    monkeypatch.undo()
-    assert bits(run(tmp_path / "killed", settings)) == whole
 
 
 def test_the_learning_rate_rises_and_falls_as_published(tmp_path, monkeypatch):
