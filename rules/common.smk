@@ -36,9 +36,12 @@ try:
         methods.load(module)
     # What lds.csv holds, and what ablation.csv holds besides.
     MAIN_METHODS = attributions(config)
+    if paths.RANDOM in MAIN_METHODS:
+        raise UserError(f"methods.{paths.RANDOM}: the name is that of random images, choose another")
     for key, name in (
         ("attributions.method", config["attributions"]["method"]),
         *(("report.methods", name) for name in config["report"]["methods"]),
+        *(("counterfactual.methods", name) for name in config["counterfactual"]["methods"]),
     ):
         if name not in MAIN_METHODS:
             raise UserError(f"{key}: found {name!r}, allowed are {', '.join(MAIN_METHODS)}")
@@ -72,6 +75,7 @@ wildcard_constraints:
     kernel=r"\w+",
     method=r"\w+",
     split="train|val|gen",
+    test="|".join(paths.TESTS),
     variant=r"(@(checkpoint|seed)-\d+)?",
     shard=r"\d{3}",
     subset=r"\d\d+",
@@ -358,21 +362,32 @@ def kernel_settings(wildcards):
 class Pool(NamedTuple):
     """Models retrained on subsets."""
 
-    draw: str  # name of the rule that draws the subsets
     models: str  # what rules that train and evaluate call the models
     subsets: str  # the file of the subsets
+    draw: str = ""  # name of the rule that draws the subsets at random
+    within: str = ""  # where in the pool's folder models lie that wildcards tell apart
 
 
-# By the section of a data set's settings: models that judge attributions, and models that some methods learn
-# from, which must be others.
+# By the section of a data set's settings: models that judge attributions, models that some methods learn from,
+# which must be others, and for each query a model without the images that a method names, or with them alone.
 POOLS = {
-    "lds": Pool("draw_subsets", "subset_models", "results/{dataset}/subsets.h5"),
-    "retrain": Pool("draw_retrain_subsets", "retrain_models", "results/{dataset}/retrain/subsets.h5"),
+    "lds": Pool("subset_models", "results/{dataset}/subsets.h5", "draw_subsets"),
+    "retrain": Pool("retrain_models", "results/{dataset}/retrain/subsets.h5", "draw_retrain_subsets"),
+    "counterfactual": Pool(
+        "counterfactual_models",
+        "results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
+        within="/{test}/{method}",
+    ),
 }
+DRAWN = [name for name, pool in POOLS.items() if pool.draw]
 
 
 def subset_model_names(settings, pool="lds"):
     """Names of all subset models of a data set in a pool."""
+    if pool == "counterfactual":  # with the seed of the model itself
+        return [
+            paths.model_name(query, settings["train"]["seed"]) for query in range(settings[pool]["queries"])
+        ]
     return [
         paths.model_name(subset, seed)
         for seed in settings[pool]["train_seeds"]
@@ -395,9 +410,9 @@ def list_of(models):
     return lambda wildcards: " ".join(models).format(**wildcards)
 
 
-def subset_model_jobs():
-    """(pool, data set, suffix of the rules' names, models) for every job of rules/subset_models.smk."""
-    for pool, (name, settings) in itertools.product(POOLS, DATASETS.items()):
+def subset_model_jobs(pools):
+    """(pool, data set, suffix of the rules' names, models) for every job that retrains, or evaluates, models."""
+    for pool, (name, settings) in itertools.product(pools, DATASETS.items()):
         size, models = settings["jobs"]["models_per_job"], subset_model_names(settings, pool)
         if models and size == 1:
             yield pool, name, name, ["subset-{subset}_seed-{seed}"]
@@ -406,13 +421,68 @@ def subset_model_jobs():
                 yield pool, name, f"{name}_{job}", models[first : first + size]
 
 
+def subset_model_files(pool, name, models):
+    """The files of retrained models of a data set."""
+    folder, family = f"results/{name}/{pool}{POOLS[pool].within}/models", DATASETS[name]["model"]["family"]
+    return [file for model in models for file in paths.model_paths(f"{folder}/{model}", family)]
+
+
 def pool_folders(keep):
     """Folders of the retrained models of data sets that keep them, or do not."""
     return [
-        f"results/{name}/{pool}"
+        str(folder.parent)
         for pool, (name, settings) in itertools.product(POOLS, DATASETS.items())
-        if settings["jobs"]["keep_models"] == keep and os.path.isdir(f"results/{name}/{pool}")
+        if settings["jobs"]["keep_models"] == keep
+        for folder in sorted(
+            Path("results", name, pool).glob("*/" * POOLS[pool].within.count("/") + "models")
+        )
     ]
+
+
+def counterfactual(wildcards):
+    """The section of that name of a data set's settings, which has to ask for something."""
+    section = dataset(wildcards)["counterfactual"]
+    if not section["queries"]:
+        fail(
+            f"{wildcards.dataset}: counterfactual.queries: not set; say for how many generated images a model is "
+            "retrained, and without how many training images (counterfactual.images)"
+        )
+    return section
+
+
+def removal_scores(wildcards):
+    """The scores by which images are removed, or kept; none where they are drawn at random."""
+    if wildcards.method == paths.RANDOM:
+        return []
+    method(wildcards)  # refuses names that do not exist
+    return [f"results/{wildcards.dataset}/scores/{wildcards.method}/gen.h5"]
+
+
+def counterfactual_models(wildcards):
+    """The files of the models of all queries that a test and a method have."""
+    counterfactual(wildcards)
+    models = subset_model_names(dataset(wildcards), "counterfactual")
+    return expand(subset_model_files("counterfactual", wildcards.dataset, models), **wildcards)
+
+
+def outcomes(wildcards):
+    """What was measured, a file for every test and method."""
+    counterfactual(wildcards)
+    return expand(
+        f"results/{wildcards.dataset}/counterfactual/{{test}}/{{method}}/outcomes.h5",
+        test=paths.TESTS,
+        method=[*config["counterfactual"]["methods"], paths.RANDOM],
+    )
+
+
+def loss_settings(wildcards):
+    """How the loss of a query is measured, as JSON."""
+    return loss_settings_of(wildcards.dataset)
+
+
+def loss_settings_of(name):
+    """The same of a data set."""
+    return json.dumps({key: DATASETS[name]["lds"][key] for key in ("timesteps", "draws", "precision")})
 
 
 def measured(wildcards):

@@ -54,19 +54,19 @@ rule prepare_images:
         " --train {output.train} --val {output.val}"
 
 
-for pool, named in POOLS.items():
+for pool in DRAWN:
 
     rule:
         name:
-            named.draw
+            POOLS[pool].draw
         input:
             images="results/{dataset}/images/train.h5",
             script=lib("draw_subsets.py"),
             code=lib("das/subsets.py"),
         output:
-            named.subsets,
+            POOLS[pool].subsets,
         log:
-            f"logs/{{dataset}}/{named.draw}.log",
+            f"logs/{{dataset}}/{POOLS[pool].draw}.log",
         conda:
             "../envs/das.yaml"
         params:

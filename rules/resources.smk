@@ -42,16 +42,21 @@ def shard_size(wildcards):
     return min(images, settings["jobs"]["images_per_shard"])
 
 
-def subset_model_needs(job, name, models):
-    """What the job needs that trains, or evaluates, so many of a data set's retrained models."""
+def training_needs(pool, name, models):
+    """What the job needs that trains so many of a data set's retrained models."""
 
     def estimate(wildcards):
-        if job == "evaluate":
-            return needs(name).evaluate(models)
-        images = DATASETS[name]["lds"]["fraction"] * DATASETS[name]["split"]["train"]
-        return needs(name).train(int(images), models)
+        images = DATASETS[name]["split"]["train"]
+        if pool != "counterfactual":  # whose models see almost all of them
+            images = int(DATASETS[name]["lds"]["fraction"] * images)
+        return needs(name).train(images, models)
 
     return estimate
+
+
+def evaluation_needs(name, models):
+    """What the job needs that measures the losses of so many of a data set's retrained models."""
+    return lambda wildcards: needs(name).evaluate(models)
 
 
 def whole_set_needs(wildcards):
@@ -65,6 +70,10 @@ def generation_needs(wildcards):
     return needs(wildcards.dataset).generate(
         min(settings["generate"]["count"], settings["jobs"]["generated_per_job"])
     )
+
+
+def regeneration_needs(wildcards):
+    return needs(wildcards.dataset).regenerate(counterfactual(wildcards)["queries"])
 
 
 def encoding_needs(wildcards):

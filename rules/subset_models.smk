@@ -1,31 +1,27 @@
 """Models retrained on subsets, and their losses on the queries: what attributions are judged by.
 
 Needs results/{dataset}/images/*.h5, or latents/*.h5, and subsets.h5.
-Makes results/{dataset}/lds/models/subset-07_seed-1/ and lds/losses/subset-07_seed-1.h5, and the same under
-retrain/, from retrain/subsets.h5, for methods that learn from retrained models.
+Makes results/{dataset}/lds/models/subset-07_seed-1/ and lds/losses/subset-07_seed-1.h5, the same under
+retrain/, from retrain/subsets.h5, for methods that learn from retrained models, and models under counterfactual/,
+which rules/counterfactual.smk needs.
 
 The outputs of a job depend on how many models it trains, which no wildcard expresses. So each data set
 has its own rules: one with wildcards where a job trains one model, one for each job where it trains several.
 """
 
-for pool, name, suffix, models in subset_model_jobs():
+for pool, name, suffix, models in subset_model_jobs(POOLS):
     family, space = DATASETS[name]["model"]["family"], f"results/{name}/{inputs_folder(DATASETS[name])}"
-    files = [
-        file
-        for model in models
-        for file in paths.model_paths(f"results/{name}/{pool}/models/{model}", family)
-    ]
+    files, within = subset_model_files(pool, name, models), POOLS[pool].within
     # A temporary file that is gone makes nothing run again, unless what is made of it must be made again.
     kept = files if DATASETS[name]["jobs"]["keep_models"] else temp(files)
-    train_needs = subset_model_needs("train", name, len(models))
-    evaluate_needs = subset_model_needs("evaluate", name, len(models))
+    train_needs = training_needs(pool, name, len(models))
 
     rule:
         name:
             f"train_{POOLS[pool].models}_{suffix}"
         input:
             inputs=f"{space}/train.h5",
-            subsets=POOLS[pool].subsets.format(dataset=name),
+            subsets=POOLS[pool].subsets.replace("{dataset}", name),
             unet=DATASETS[name]["model"]["unet"],
             base=lambda wildcards, name=name: base_model_of(name),
             schedule=[f"{DATASETS[name]['model']['path']}/{own.SCHEDULE}"] if name in OWN_MODELS else [],
@@ -35,9 +31,9 @@ for pool, name, suffix, models in subset_model_jobs():
         output:
             kept,
         log:
-            f"logs/{name}/train_{POOLS[pool].models}/{models[0]}.log",
+            f"logs/{name}/train_{POOLS[pool].models}{within}/{models[0]}.log",
         benchmark:
-            f"logs/{name}/train_{POOLS[pool].models}/{models[0]}.tsv"
+            f"logs/{name}/train_{POOLS[pool].models}{within}/{models[0]}.tsv"
         conda:
             "../envs/das.yaml"
         threads: DATASETS[name]["jobs"]["threads"] * DATASETS[name]["train"]["processes"]
@@ -60,7 +56,7 @@ for pool, name, suffix, models in subset_model_jobs():
             ),
             folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         message:
-            f"{name}: training for {pool}, {{resources.models}}"
+            f"{name}: training for {pool}{within.replace('{', '{wildcards.')}, {{resources.models}}"
         shell:
             """
             python {input.launcher} {resources.gpu} python {input.script} --log {log} \
@@ -71,11 +67,16 @@ for pool, name, suffix, models in subset_model_jobs():
                 --output {params.folder}
             """
 
+
+for pool, name, suffix, models in subset_model_jobs(DRAWN):
+    family, space = DATASETS[name]["model"]["family"], f"results/{name}/{inputs_folder(DATASETS[name])}"
+    evaluate_needs = evaluation_needs(name, len(models))
+
     rule:
         name:
             f"evaluate_{POOLS[pool].models}_{suffix}"
         input:
-            models=files,
+            models=subset_model_files(pool, name, models),
             val=f"{space}/val.h5",
             gen=f"{space}/gen.h5",
             launcher=LAUNCHER,
@@ -101,7 +102,7 @@ for pool, name, suffix, models in subset_model_jobs():
             models=list_of(models),
         params:
             dataset=name,
-            settings=as_json({k: DATASETS[name]["lds"][k] for k in ("timesteps", "draws", "precision")}),
+            settings=lambda wildcards, name=name: loss_settings_of(name),
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:

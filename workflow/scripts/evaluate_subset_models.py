@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
 from das import artifacts, cli, evaluation, inputs, models, resume
-from das.diffusion import choose_timesteps
 from das.paths import parse_model_name
-from das.precision import choose_precision, prepare_network
+from das.precision import choose_precision
 
 
 def run(arguments):
@@ -42,30 +39,9 @@ def run(arguments):
                 training_seconds=models.training_seconds(arguments.models / name),
             ) as file:
                 for split, images in queries.items():
-                    file[split] = losses(model, images, split, settings, arguments.rows, state / name)
-
-
-def losses(model, images, split, settings, rows, state):
-    """Loss of every query, mean over the timesteps: float32 [draws, Q]."""
-    device = next(model.network.parameters()).device
-    dtype = prepare_network(model.network, settings["precision"], device)
-    errors = (
-        evaluation.measure_errors(
-            model.network,
-            model.schedule,
-            images,
-            range(len(images)),
-            choose_timesteps("uniform", settings["timesteps"], len(model.schedule)),
-            purpose=f"losses/{split}",
-            seed=0,
-            draw=draw,
-            rows=rows,
-            state=state,
-            precision=dtype,
-        )
-        for draw in range(settings["draws"])
-    )
-    return np.stack([e.mean(axis=1, dtype=np.float64).astype(np.float32) for e in errors])
+                    file[split] = evaluation.query_losses(
+                        model, images, range(len(images)), split, settings, arguments.rows, state / name
+                    )
 
 
 options = cli.compute_options(cli.parser(__doc__))

@@ -114,6 +114,10 @@ class Artifact:
         self.weights: str = self.attributes["weights"]
         self.dataset: str = self.attributes["dataset"]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an array `name`."""
+        return name in self._file
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the array `name`."""
         return tuple(self._array(name).shape)

@@ -136,8 +136,33 @@ def _require_keys(settings: dict[str, Any], name: str) -> None:
                 raise UserError(f"{name}: {section}.{key}: {other} takes its place, remove it")
     if not trained and settings["ensemble"]["seeds"]:
         raise UserError(f"{name}: ensemble.seeds: a model of your own (model.path) has none, remove them")
+    if settings["counterfactual"]["queries"]:
+        _require_counterfactual(settings, name)
     if not generated and settings["model"].get("family") == "lora":
         raise UserError(f"{name}: queries.folder: not supported with model.family lora, remove it")
+
+
+def _require_counterfactual(settings: dict[str, Any], name: str) -> None:
+    """Refuse a counterfactual evaluation of models or pictures that cannot be made again.
+
+    Raises:
+        UserError: one line with the file `name` and the key.
+    """
+    queries, images = (settings["counterfactual"].get(key) for key in ("queries", "images"))
+    for section, key in (("model", "path"), ("queries", "folder")):
+        if key in settings[section]:
+            raise UserError(
+                f"{name}: counterfactual.queries: found {queries}, allowed is 0 with {section}.{key}: only a "
+                "model that is trained here, and what it generates, can be made again without some images"
+            )
+    if images is None:
+        raise UserError(f"{name}: counterfactual: required key 'images' is missing")
+    for key, found, most in (
+        ("queries", queries, settings["generate"]["count"]),
+        ("images", images, settings["split"].get("train", math.inf) - 1),
+    ):
+        if found > most:
+            raise UserError(f"{name}: counterfactual.{key}: found {found}, allowed is at most {most}")
 
 
 def _check_dataset(settings: dict[str, Any], name: str) -> None:

@@ -5,8 +5,9 @@ error[i, t] = mean over pixels, or latents, of (eps_theta(x_t, t) - eps)^2,  ave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,48 @@ from numpy.typing import NDArray
 from torch import nn
 
 from das.cli import progress
-from das.diffusion import Schedule, noise_rows, predict_noise
+from das.diffusion import Schedule, choose_timesteps, noise_rows, predict_noise
 from das.errors import UserError
 from das.inputs import Inputs
+from das.models import Model
 from das.noise import BLOCK
+from das.precision import prepare_network
 from das.resume import compute_blocks, image_blocks
+
+
+def query_losses(
+    model: Model,
+    inputs: Inputs,
+    indices: range,
+    split: str,
+    settings: Mapping[str, Any],
+    rows: int,
+    state: Path,
+) -> NDArray[np.float32]:
+    """Loss of some queries of a split, the mean of their errors over timesteps: float32 [draws, n].
+
+    Args:
+        settings: timesteps, draws, precision, as in the section `lds` of a data set.
+        rows, state: see `measure_errors`.
+    """
+    dtype = prepare_network(model.network, settings["precision"], next(model.network.parameters()).device)
+    errors = (
+        measure_errors(
+            model.network,
+            model.schedule,
+            inputs,
+            indices,
+            choose_timesteps("uniform", settings["timesteps"], len(model.schedule)),
+            purpose=f"losses/{split}",
+            seed=0,
+            draw=draw,
+            rows=rows,
+            state=state,
+            precision=dtype,
+        )
+        for draw in range(settings["draws"])
+    )
+    return np.stack([e.mean(axis=1, dtype=np.float64).astype(np.float32) for e in errors])
 
 
 def measure_errors(

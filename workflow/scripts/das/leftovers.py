@@ -39,12 +39,16 @@ def delete_state(state: Leftover) -> None:
 
 
 def finished_models(pool: Path) -> list[Leftover]:
-    """Retrained models in the folder `models` of a pool whose losses stand in `losses` and are not older."""
+    """Retrained models in the folder `models` of a pool of which what was measured stands and is not older.
+
+    That is in `losses`, or of models of a counterfactual evaluation in `outcomes.h5`.
+    """
     found = []
     for folder in _folders(pool / "models"):
-        losses = pool / "losses" / f"{folder.name}.h5"
+        measured = [pool / "losses" / f"{folder.name}.h5", pool / "outcomes.h5"]
+        stood = [path.stat().st_mtime for path in measured if path.exists()]
         written = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
-        if written and losses.exists() and losses.stat().st_mtime >= max(written):
+        if written and stood and min(stood) >= max(written):
             found.append(_measure(folder))
     return found
 

@@ -49,6 +49,10 @@ BASE_MODEL_FILES = (
 # The files of a CLIP model that are read.
 CLIP_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
+# Tests of a counterfactual evaluation, and what stands in the place of a method where images are random.
+REMOVE, KEEP = TESTS = ("remove", "keep")
+RANDOM = "random"
+
 
 def variant_folder(variant: str) -> str:
     """Folder of the model that a suffix of features, kernels or errors names, seen from the data set's.

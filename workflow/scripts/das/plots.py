@@ -14,12 +14,19 @@ from PIL import Image
 
 from das.artifacts import replacing
 from das.lds import MAIN_RULES
+from das.paths import KEEP, RANDOM, REMOVE
 
 COLOURS = {"val": "#1f6fb4", "gen": "#d9722b"}
 LABELS = {"val": "validation", "gen": "generated"}
 OFFSETS = {"val": 0.17, "gen": -0.17}
 HIGHLIGHTS = ("#1f6fb4", "#d9722b", "#2a9d6f", "#b83a5b", "#7a5cc0")  # of the best methods, best first
 DAS, OTHERS = "black", "0.8"
+TEST_NAMES = {REMOVE: "without them", KEEP: "with them alone"}
+MEASURE_NAMES = {
+    "l2": "distance to the old picture",
+    "clip_cosine": "cosine to the old picture, CLIP",
+    "loss_difference": "rise of the loss on the old picture",
+}
 
 _GAP = 3  # pixels between the images of a sheet
 _SMALL = 96  # images are enlarged, by a whole factor, up to about this size
@@ -117,6 +124,62 @@ def plot_ablation(table: pd.DataFrame, path: Path) -> None:
             axes.spines[side].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def plot_counterfactual(outcomes: pd.DataFrame, path: Path) -> None:
+    """Plot what became of generated images (`das.counterfactual.read_outcomes`) as PNG.
+
+    A panel for each test and measure, a box of the queries for each method: quartiles and median, whiskers
+    of at most one and a half times the box, and every query beyond. A dashed line is the median with random
+    images.
+    """
+    methods = list(dict.fromkeys(outcomes["method"]))[::-1]
+    tests, measures = (list(dict.fromkeys(outcomes[column])) for column in ("test", "measure"))
+    height = 0.9 + len(tests) * (0.7 + 0.26 * len(methods))
+    figure = Figure(figsize=(1.6 + 3.2 * len(measures), height), dpi=160, layout="constrained")
+    panels = figure.subplots(len(tests), len(measures), squeeze=False, sharey=True)
+    for row, test in zip(panels, tests, strict=True):
+        for axes, measure in zip(row, measures, strict=True):
+            rows = outcomes[(outcomes["test"] == test) & (outcomes["measure"] == measure)]
+            values = [rows[rows["method"] == method]["value"].to_numpy() for method in methods]
+            _plot_boxes(axes, values, methods)
+            axes.set_title(f"{TEST_NAMES[test]}: {MEASURE_NAMES[measure]}", loc="left", fontsize=9)
+    first = outcomes.iloc[0]
+    count = outcomes["query"].nunique()
+    figure.suptitle(
+        f"{first['dataset']}: {first['n_images']} training images, {count} generated ones",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+    )
+    _save(figure, path)
+
+
+def _plot_boxes(axes: Axes, values: list[NDArray[np.float64]], methods: list[str]) -> None:
+    colours = ["0.6" if name == RANDOM else COLOURS["val"] for name in methods]
+    boxes = axes.boxplot(
+        values,
+        vert=False,
+        widths=0.6,
+        patch_artist=True,
+        medianprops={"color": "black", "linewidth": 1.4},
+        flierprops={"marker": ".", "markersize": 4, "markeredgecolor": "0.4"},
+        whiskerprops={"color": "0.4"},
+        capprops={"visible": False},
+    )
+    for box, colour in zip(boxes["boxes"], colours, strict=True):
+        box.set(facecolor=colour, edgecolor="none", alpha=0.55)
+    if RANDOM in methods:
+        axes.axvline(
+            np.median(values[methods.index(RANDOM)]), color="0.4", linestyle="--", linewidth=1, zorder=1
+        )
+    axes.set_yticks(range(1, len(methods) + 1), methods)
+    axes.grid(axis="x", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
 
 
 def _ablation_places(table: pd.DataFrame) -> dict[tuple[str, str], float]:

@@ -91,6 +91,17 @@ class JobNeeds:
         rows = models * (self._counts["val"] + self._counts["gen"]) * lds["timesteps"] * lds["draws"]
         return self._model_job(FORWARD, rows, self._batch, lds["precision"], disk=8 * rows)
 
+    def regenerate(self, models: int = 1) -> Needs:
+        """Generating a query anew by each of so many models, and measuring its loss by new and old."""
+        generate, lds = self._settings["generate"], self._settings["lds"]
+        steps = generate["steps"] * (2 if "guidance" in generate else 1)
+        rows = models * (steps + 2 * lds["timesteps"] * lds["draws"])
+        # Two models at once.
+        memory = 4 * self._size.parameters
+        return self._model_job(
+            FORWARD, rows, self._batch, lds["precision"], memory=memory, disk=models * self._size.input
+        )
+
     def gradients(self, images: int, features: Mapping[str, Any]) -> Needs:
         """Projecting the gradients of so many images, with the settings of the features."""
         kept = features["timesteps"] if features.get("by_timestep") else 1

@@ -94,6 +94,10 @@ class Model(ABC):
     ) -> NDArray[np.float32]:
         """Images [n, H, W, C] in [0, 1] by DDIM with eta 0, one for each generator and prompt."""
 
+    @abstractmethod
+    def represent(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images [n, H, W, C] where their distances are measured: [n, d] pixels in [0, 1], or latents."""
+
     def save(self, folder: Path, provenance: dict[str, Any]) -> None:
         """Save the model, and beside it what it was made from; each file appears whole."""
         beside = folder.with_name(f".{folder.name}.tmp")

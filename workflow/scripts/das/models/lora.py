@@ -22,7 +22,7 @@ from torch import nn
 from das.errors import UserError
 from das.inputs import Inputs, LatentInputs
 from das.models.base import Model, load_config
-from das.models.stable_diffusion import UNREADABLE, BaseModel
+from das.models.stable_diffusion import UNREADABLE, BaseModel, Encoders
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 ADAPTER = "default"
@@ -143,6 +143,10 @@ class Lora(Model):
             generator=list(generators),
             output_type="np",
         ).images
+
+    def represent(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102
+        encoders = Encoders(self._sampler.vae, self._sampler.text_encoder, self._sampler.tokenizer)
+        return encoders.encode(images)[:, 0].reshape(len(images), -1)
 
     @property
     def ddim(self) -> DDIMScheduler:  # noqa: D102

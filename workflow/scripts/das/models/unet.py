@@ -96,3 +96,7 @@ class UNet(Model):
         sampler.set_progress_bar_config(disable=True)
         options = {"eta": 0.0, "num_inference_steps": steps, "output_type": "np"}
         return sampler(batch_size=len(generators), generator=list(generators), **options).images
+
+    def represent(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102
+        pixels: NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+        return pixels

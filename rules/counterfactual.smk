@@ -1,0 +1,97 @@
+"""Counterfactual evaluation: queries generated anew by models that were trained on other images.
+
+Needs results/{dataset}/scores/{method}/gen.h5, images/, model/ and the models of rules/subset_models.smk.
+Makes results/{dataset}/counterfactual/{test}/{method}/subsets.h5 and outcomes.h5,
+counterfactual.csv, counterfactual_queries.csv and counterfactual.png.
+"""
+
+
+rule choose_removals:
+    input:
+        scores=removal_scores,
+        images="results/{dataset}/images/train.h5",
+        script=lib("choose_removals.py"),
+        code=lib("das/removals.py", "das/subsets.py"),
+    output:
+        POOLS["counterfactual"].subsets,
+    log:
+        "logs/{dataset}/choose_removals/{test}_{method}.log",
+    conda:
+        "../envs/das.yaml"
+    params:
+        settings=lambda wildcards: json.dumps(counterfactual(wildcards)),
+        scores=lambda wildcards, input: f"--scores {input.scores}" if input.scores else "",
+    message:
+        "{wildcards.dataset}: choosing the images to {wildcards.test}, {wildcards.method}"
+    shell:
+        "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+        " --method {wildcards.method} --test {wildcards.test} {params.scores} --images {input.images}"
+        " --settings {params.settings:q} --output {output}"
+
+
+rule regenerate_images:
+    input:
+        models=counterfactual_models,
+        subsets=POOLS["counterfactual"].subsets,
+        model=model_files("results/{dataset}/model"),
+        queries="results/{dataset}/images/gen.h5",
+        inputs=inputs_of("gen"),
+        clip=clip_model if config["clip"]["model"] else [],
+        launcher=LAUNCHER,
+        script=lib("regenerate_images.py"),
+        generation=code("generate"),
+        evaluation=code("errors"),
+    output:
+        "results/{dataset}/counterfactual/{test}/{method}/outcomes.h5",
+    log:
+        "logs/{dataset}/regenerate_images/{test}_{method}.log",
+    benchmark:
+        "logs/{dataset}/regenerate_images/{test}_{method}.tsv"
+    conda:
+        "../envs/das.yaml"
+    threads: setting("jobs", "threads")
+    resources:
+        gpu=setting("jobs", "gpus"),
+        gpu_model=gpu_model,
+        mem_mb=ask("mem_mb", regeneration_needs),
+        runtime=ask("runtime", regeneration_needs),
+        disk_mb=ask("disk_mb", regeneration_needs),
+        device=config["execution"]["device"],
+        rows=setting("jobs", "rows_per_batch"),
+    params:
+        model=lambda wildcards, input: os.path.dirname(input.model[0]),
+        models=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
+        seed=setting("train", "seed"),
+        generation=section("generate"),
+        settings=loss_settings,
+        clip=lambda wildcards, input: f"--clip {os.path.dirname(input.clip[0])}" if input.clip else "",
+    message:
+        "{wildcards.dataset}: generating anew, {wildcards.test} {wildcards.method}"
+    shell:
+        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        " --threads {threads} --device {resources.device} --dataset {wildcards.dataset}"
+        " --model {params.model} --models {params.models} --seed {params.seed} --subsets {input.subsets}"
+        " --queries {input.queries} --inputs {input.inputs} --generation {params.generation:q}"
+        " --settings {params.settings:q} --rows {resources.rows} {params.clip} --output {output}"
+
+
+rule summarise_counterfactual:
+    input:
+        outcomes=outcomes,
+        script=lib("summarise_counterfactual.py"),
+        code=lib("das/counterfactual.py", "das/plots.py"),
+    output:
+        table="results/{dataset}/counterfactual.csv",
+        queries="results/{dataset}/counterfactual_queries.csv",
+        plot="results/{dataset}/counterfactual.png",
+    log:
+        "logs/{dataset}/summarise_counterfactual.log",
+    conda:
+        "../envs/das.yaml"
+    params:
+        bootstrap=config["evaluation"]["bootstrap"],
+    message:
+        "{wildcards.dataset}: what became of generated images without the images that mattered"
+    shell:
+        "python {input.script} --log {log} --outcomes {input.outcomes} --bootstrap {params.bootstrap}"
+        " --output {output.table} --queries {output.queries} --plot {output.plot}"

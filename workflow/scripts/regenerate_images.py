@@ -1,0 +1,87 @@
+"""Generate each query again with a model that was trained on other images, and measure what has changed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from das import artifacts, cli, evaluation, generation, inputs, models, resume, subsets
+from das.clip import Clip
+from das.counterfactual import KIND
+from das.generation import GenerationSettings
+from das.images import read_images
+from das.paths import model_name
+from das.precision import choose_precision
+
+
+def run(arguments):
+    device = cli.choose_device(arguments.device)
+    settings, generated = json.loads(arguments.settings), json.loads(arguments.generation)
+    queries, seen = read_images(arguments.queries), inputs.read_inputs(arguments.inputs)
+    clip = Clip(arguments.clip, device) if arguments.clip else None
+    original, weights = models.load(arguments.model, device), models.weights_sha256(arguments.model)
+    original.require(seen, arguments.inputs)
+    with artifacts.read(arguments.subsets, subsets.KIND) as artifact:
+        removal, count = artifact.settings, artifact.shape("membership")[0]
+    folders = [arguments.models / model_name(query, arguments.seed) for query in range(count)]
+    identity = settings | {
+        "generation": generated,
+        "models": [weights, *map(models.weights_sha256, folders)],
+        "images": artifacts.file_sha256(arguments.inputs),
+        "chosen": choose_precision(settings["precision"], device),
+    }
+    key = resume.job_key(identity, "errors", original.family)
+    with resume.job_state(arguments.resume, "regenerate", key) as state:
+
+        def regenerate(model, block):
+            return generation.generate(model, block, GenerationSettings(**generated))
+
+        def loss(model, block, name):
+            where = state / name
+            losses = evaluation.query_losses(model, seen, block, "gen", settings, arguments.rows, where)
+            return losses.mean(dtype=np.float64)
+
+        outcomes = []
+        for query, folder in enumerate(cli.progress(folders, "regenerate")):
+            model, block = models.load(folder, device), range(query, query + 1)
+            [images] = resume.compute_blocks(state, "images", [block], lambda b, m=model: regenerate(m, b))
+            new, old = loss(model, block, "new"), loss(original, block, "old")
+            outcomes.append({"images": images[0], "loss": new, "loss_difference": new - old})
+            outcomes[-1] |= compare(original, clip, images[0], queries[query])
+        with artifacts.write(
+            arguments.output,
+            KIND,
+            arguments.dataset,
+            {"losses": settings, "generation": generated, "removal": removal},
+            weights,
+            training_seconds=sum(map(models.training_seconds, folders)),
+        ) as file:
+            for name in outcomes[0]:
+                file[name] = np.stack([outcome[name] for outcome in outcomes])
+
+
+def compare(model, clip, image, other):
+    """Distance of two images uint8 [H, W, C] where the model measures it; by CLIP, if any, the cosine."""
+    both = np.stack([image, other])
+    found = {"l2": np.linalg.norm(np.subtract(*model.represent(both).astype(np.float64)))}
+    if clip:
+        a, b = clip.embed(both).astype(np.float64)
+        found["clip_cosine"] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    return found
+
+
+options = cli.compute_options(cli.parser(__doc__))
+options.add_argument("--model", type=Path, required=True, help="folder of the model trained on all images")
+options.add_argument("--models", type=Path, required=True, help="folder of the retrained models' folders")
+options.add_argument("--seed", type=int, required=True, help="that they were trained with")
+options.add_argument(
+    "--subsets", type=Path, required=True, help="what the model of each query was trained on"
+)
+options.add_argument("--queries", type=Path, required=True, help="generated images")
+options.add_argument("--inputs", type=Path, required=True, help="the same, or their latents")
+options.add_argument("--generation", required=True, help="JSON of das.generation.GenerationSettings")
+options.add_argument("--settings", required=True, help="JSON: timesteps, draws, precision")
+options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
+options.add_argument("--clip", type=Path, help="folder of a CLIP model, to compare embeddings too")
+options.add_argument("--output", type=Path, required=True)
+cli.main(run, options)
