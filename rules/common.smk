@@ -363,20 +363,22 @@ class Pool(NamedTuple):
     """Models retrained on subsets."""
 
     models: str  # what rules that train and evaluate call the models
+    folder: str  # where in that of the data set they lie
     subsets: str  # the file of the subsets
     draw: str = ""  # name of the rule that draws the subsets at random
-    within: str = ""  # where in the pool's folder models lie that wildcards tell apart
 
 
 # By the section of a data set's settings: models that judge attributions, models that some methods learn from,
 # which must be others, and for each query a model without the images that a method names, or with them alone.
 POOLS = {
-    "lds": Pool("subset_models", "results/{dataset}/subsets.h5", "draw_subsets"),
-    "retrain": Pool("retrain_models", "results/{dataset}/retrain/subsets.h5", "draw_retrain_subsets"),
+    "lds": Pool("subset_models", "lds", "results/{dataset}/subsets.h5", "draw_subsets"),
+    "retrain": Pool(
+        "retrain_models", "retrain", "results/{dataset}/retrain/subsets.h5", "draw_retrain_subsets"
+    ),
     "counterfactual": Pool(
         "counterfactual_models",
+        "counterfactual/{test}/{method}",
         "results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
-        within="/{test}/{method}",
     ),
 }
 DRAWN = [name for name, pool in POOLS.items() if pool.draw]
@@ -423,19 +425,17 @@ def subset_model_jobs(pools):
 
 def subset_model_files(pool, name, models):
     """The files of retrained models of a data set."""
-    folder, family = f"results/{name}/{pool}{POOLS[pool].within}/models", DATASETS[name]["model"]["family"]
+    folder, family = f"results/{name}/{POOLS[pool].folder}/models", DATASETS[name]["model"]["family"]
     return [file for model in models for file in paths.model_paths(f"{folder}/{model}", family)]
 
 
 def pool_folders(keep):
     """Folders of the retrained models of data sets that keep them, or do not."""
     return [
-        str(folder.parent)
-        for pool, (name, settings) in itertools.product(POOLS, DATASETS.items())
+        str(folder)
+        for pool, (name, settings) in itertools.product(POOLS.values(), DATASETS.items())
         if settings["jobs"]["keep_models"] == keep
-        for folder in sorted(
-            Path("results", name, pool).glob("*/" * POOLS[pool].within.count("/") + "models")
-        )
+        for folder in sorted(Path("results", name).glob(re.sub("{.*?}", "*", pool.folder)))
     ]
 
 

@@ -11,7 +11,8 @@ has its own rules: one with wildcards where a job trains one model, one for each
 
 for pool, name, suffix, models in subset_model_jobs(POOLS):
     family, space = DATASETS[name]["model"]["family"], f"results/{name}/{inputs_folder(DATASETS[name])}"
-    files, within = subset_model_files(pool, name, models), POOLS[pool].within
+    files = subset_model_files(pool, name, models)
+    within = POOLS[pool].folder.removeprefix(pool)  # with wildcards, where there are several sets of models
     # A temporary file that is gone makes nothing run again, unless what is made of it must be made again.
     kept = files if DATASETS[name]["jobs"]["keep_models"] else temp(files)
     train_needs = training_needs(pool, name, len(models))
