@@ -30,6 +30,8 @@ def asked(settings, config):
         "train_model.tsv": needs.train(images, saved=saved),
         "train_subset_models/*.tsv": needs.train(half, models),
         "evaluate_subset_models/*.tsv": needs.evaluate(models),
+        "train_counterfactual_models/*/*/*.tsv": needs.train(images, models),
+        "regenerate_images/*.tsv": needs.regenerate(settings["counterfactual"]["queries"]),
         "generate_images/*.tsv": needs.generate(generated),
         "measure_errors/*.tsv": needs.errors(shard),
         "project_gradients/*_train_*.tsv": needs.gradients(shard, features),

@@ -119,6 +119,8 @@ def test_the_published_settings_of_cifar2():
         ({"retrain": {"subsets": 1, "seed": 104}}, r"retrain\.seed: random state 104 also draws"),
         ({"retrain": {"subsets": 33, "seed": 10, "seed_step": 1}}, r"retrain\.seed: random state 42 also"),
         ({"lds": {"subsets": 501}, "retrain": {"subsets": 1}}, r"retrain\.seed: random state 1042 also"),
+        ({"counterfactual": {"queries": 201}}, r"counterfactual\.queries: found 201, allowed is at most 200"),
+        ({"counterfactual": {"images": 1000}}, r"counterfactual\.images: found 1000, allowed is at most 999"),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_line(change, message):
@@ -126,6 +128,13 @@ def test_settings_that_do_not_go_together_are_one_line(change, message):
         load_datasets(ROOT / "config/datasets", {"digits": change}, SCHEMA)
     assert "digits.yaml (changed by datasets.digits): " in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_counterfactual_evaluation_needs_to_know_how_many_images_go():
+    with pytest.raises(
+        UserError, match=r"cifar10\.yaml .*: counterfactual: required key 'images' is missing"
+    ):
+        load_datasets(ROOT / "config/datasets", {"cifar10": {"counterfactual": {"queries": 2}}}, SCHEMA)
 
 
 @pytest.mark.parametrize(

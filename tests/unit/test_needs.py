@@ -130,3 +130,14 @@ def test_more_work_asks_for_more():
     assert shared.mem_mb > needs.train(1000).mem_mb
     in_parts = configuration.merge(settings, {"train": {"accumulation": 4}})
     assert JobNeeds(in_parts, CONFIG["execution"]).train(1000).mem_mb < needs.train(1000).mem_mb
+
+
+def test_generating_anew_holds_two_models():
+    settings = DATASETS["cifar2"] | {"jobs": DATASETS["digits"]["jobs"]}
+    needs = JobNeeds(settings, CONFIG["execution"])
+    weights = 4 * 35_746_307 / 1e6  # MB; config/models/cifar.json
+    assert needs.regenerate().mem_mb > needs.evaluate().mem_mb + weights
+    # 50 steps by one model, and 1000 timesteps in 3 draws by two.
+    assert needs.regenerate(60).runtime - START / 60 == pytest.approx(
+        needs.evaluate().runtime * 60 * 6050 / (2000 * 3000), abs=3, rel=0.01
+    )

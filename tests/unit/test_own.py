@@ -207,6 +207,10 @@ def test_a_folder_without_pictures_or_images_is_named(folder):
         ({"model": {"path": "m", "family": "unet"}}, r"model.family: model.path takes its place, remove it"),
         ({"generate": {"count": 3}}, r"generate.count: queries.folder takes its place, remove it"),
         ({"ensemble": {"seeds": [1]}}, r"ensemble.seeds: a model of your own \(model.path\) has none"),
+        (
+            {"counterfactual": {"queries": 1, "images": 1}},
+            r"counterfactual.queries: found 1, allowed is 0 with model.path: only a model",
+        ),
         ({"lds": {"subsets": 8}}, r"train: required key 'epochs', 'batch_size', 'learning_rate' is"),
         (
             {"lds": {"subsets": 3}},

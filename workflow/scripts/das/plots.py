@@ -159,7 +159,7 @@ def _plot_boxes(axes: Axes, values: list[NDArray[np.float64]], methods: list[str
     colours = ["0.6" if name == RANDOM else COLOURS["val"] for name in methods]
     boxes = axes.boxplot(
         values,
-        vert=False,
+        orientation="horizontal",
         widths=0.6,
         patch_artist=True,
         medianprops={"color": "black", "linewidth": 1.4},
