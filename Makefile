@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help demo test test-slurm soak status lint format bench clean
+.PHONY: help demo new test test-slurm soak status lint format bench clean
 
 help:
 	@echo "make demo       attribute generated digits to their training images, on embedded data"
+	@echo "make new NAME=mine IMAGES=photographs MODEL=my-model PICTURES=my-pictures  begin with a model of your own"
 	@echo "make test       run all tests"
 	@echo "make test-slurm run the workflow on a SLURM cluster, which this installs and starts on this machine"
 	@echo "make soak MINUTES=60  disturb the workflow at random, and compare what it makes"
@@ -31,6 +32,12 @@ demo: .venv/run
 	@echo "Making results/digits: about 15 minutes on two cores"
 	$(BIN)/snakemake --cores $(CORES) demo --quiet host reason
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
+
+new: .venv/run
+	@$(BIN)/python workflow/scripts/new_dataset.py $(or $(NAME),$(error say what to call it: make new NAME=mine)) \
+		--images "$(or $(IMAGES),$(error say where the training images are: IMAGES=photographs))" \
+		--model "$(or $(MODEL),$(error say where the model is: MODEL=my-model))" \
+		$(if $(PICTURES),--pictures "$(PICTURES)")
 
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"

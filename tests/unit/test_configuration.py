@@ -130,6 +130,11 @@ def test_settings_that_do_not_go_together_are_one_line(change, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_name_that_no_file_could_have_is_one_line():
+    with pytest.raises(UserError, match=r"^datasets\.my-set: name of a data set, allowed are letters"):
+        load_datasets(ROOT / "config/datasets", {"my-set": {}}, SCHEMA)
+
+
 def test_a_counterfactual_evaluation_needs_to_know_how_many_images_go():
     with pytest.raises(
         UserError, match=r"cifar10\.yaml .*: counterfactual: required key 'images' is missing"

@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -57,6 +59,50 @@ def test_three_sections_are_a_whole_data_set(folder):
     assert found["lds"]["subsets"] == 0
     assert found["train"]["checkpoints"] == []
     assert (found["model"]["family"], found["model"]["unet"]) == ("unet", f"{folder}/model/unet/config.json")
+
+
+def started(folder, name, *options):
+    """What the starter says, and its status."""
+    script = ROOT / "workflow/scripts/new_dataset.py"
+    (folder / "datasets").mkdir(exist_ok=True)
+    command = [sys.executable, script, name, "--folder", "datasets", "--images", "images", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_starter_writes_what_the_model_wants(folder):
+    status, said = started(folder, "mine", "--model", "model", "--pictures", "pictures")
+    assert status == 0
+    assert "snakemake --cores all results/mine/attributions.csv results/mine/report.html" in said
+    assert yaml.safe_load((folder / "datasets/mine.yaml").read_text()) == {
+        "source": {"kind": "folder", "path": "images", "crop": "square", "resize": 8},
+        "model": {"path": "model"},
+        "queries": {"folder": "pictures"},
+    }
+    assert started(folder, "mine", "--model", "model") == (
+        1,
+        "error: datasets/mine.yaml: is there already; choose another NAME, or delete it\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("my-set", ["--model", "model"], "error: datasets.my-set: name of a data set, allowed are letters"),
+        ("mine", ["--model", "none"], "error: model.path: no folder 'none', expected a diffusers pipeline"),
+        (
+            "mine",
+            ["--model", "images"],
+            "error: images/unet/config.json: No such file or directory; a model's",
+        ),
+        ("mine", ["--model", "model", "--pictures", "none"], "error: queries.folder: 'none' is no folder"),
+    ],
+)
+def test_the_starter_refuses_what_cannot_be_used_and_writes_nothing(folder, name, options, message):
+    status, said = started(folder, name, *options)
+    assert status == 1
+    assert said.startswith(message) and said.count("\n") == 1
+    assert not list((folder / "datasets").iterdir())
 
 
 def test_val_is_taken_from_the_images_and_a_table_counts_them(folder):

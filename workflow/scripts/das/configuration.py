@@ -90,10 +90,10 @@ def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> d
     files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     datasets = {}
     for name in sorted({*files, *changes}):
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            raise UserError(f"{files[name]}: name of a data set, allowed are letters, digits and _")
-        base = load_yaml(files[name]) if name in files else {}
         source = str(files[name]) if name in files else f"datasets.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            raise UserError(f"{source}: name of a data set, allowed are letters, digits and _")
+        base = load_yaml(files[name]) if name in files else {}
         if name in files and name in changes:
             source += f" (changed by datasets.{name})"
         datasets[name] = validate(merge(base, changes.get(name, {})), schema_path, source)

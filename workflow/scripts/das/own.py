@@ -124,6 +124,17 @@ def _require_schedule(path: Path, schedule: dict[str, Any]) -> None:
         raise UserError(f"{path}: prediction_type is {prediction!r}, supported is 'epsilon'")
 
 
+def read_network(folder: str) -> dict[str, Any]:
+    """The configuration of a model's network.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"model.path: no folder {folder!r}, expected a diffusers pipeline")
+    return _read(Path(folder), NETWORK)
+
+
 def _read(folder: Path, name: str) -> dict[str, Any]:
     """A file of JSON in a model's folder."""
     try:
