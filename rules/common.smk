@@ -531,6 +531,19 @@ def report_tables(wildcards):
     return expand(f"results/{wildcards.dataset}/lds_{{method}}.csv", method=config["report"]["methods"])
 
 
+def report_counterfactual(wildcards):
+    """Table and plot of the counterfactual evaluation, where the page shows it."""
+    if not config["report"]["counterfactual"]:
+        return []
+    counterfactual(wildcards)
+    return [f"results/{wildcards.dataset}/counterfactual.{suffix}" for suffix in ("csv", "png")]
+
+
+def report_outcomes(wildcards):
+    """What was generated in the counterfactual evaluation, where the page shows it."""
+    return outcomes(wildcards) if config["report"]["counterfactual"] else []
+
+
 def of_ablation(file):
     """An input function: a file of the base method of the ablation and of each of its changes."""
     names = [config["ablation"]["base"], *(change.method for change in ABLATION)]

@@ -1,6 +1,7 @@
 """A page to look at: which training images mattered for each picture, and how far to trust that.
 
-Needs results/{dataset}/scores/{method}/gen.h5, images/ and, where models are retrained, lds_{method}.csv.
+Needs results/{dataset}/scores/{method}/gen.h5, images/, where models are retrained, lds_{method}.csv, and where
+report.counterfactual asks for it, what rules/counterfactual.smk makes.
 Makes results/{dataset}/report.html.
 """
 
@@ -11,8 +12,16 @@ rule write_report:
         train="results/{dataset}/images/train.h5",
         queries="results/{dataset}/images/gen.h5",
         lds=report_tables,
+        counterfactual=report_counterfactual,
+        outcomes=report_outcomes,
         script=lib("write_report.py"),
-        code=lib("das/report.py", "das/report.html", "das/attributions.py", "das/plots.py"),
+        code=lib(
+            "das/report.py",
+            "das/report.html",
+            "das/attributions.py",
+            "das/counterfactual.py",
+            "das/plots.py",
+        ),
     output:
         "results/{dataset}/report.html",
     log:
@@ -21,6 +30,9 @@ rule write_report:
         "../envs/das.yaml"
     params:
         lds=lambda wildcards, input: f"--lds {' '.join(input.lds)}" if input.lds else "",
+        counterfactual=lambda wildcards, input: (
+            f"--counterfactual {input.counterfactual} --outcomes {input.outcomes}" if input.outcomes else ""
+        ),
         queries=config["report"]["queries"],
         most=config["report"]["most"],
     message:
@@ -28,4 +40,5 @@ rule write_report:
     shell:
         "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
         " --train-images {input.train} --query-images {input.queries} {params.lds}"
+        " {params.counterfactual}"
         " --queries {params.queries} --most {params.most} --output {output}"

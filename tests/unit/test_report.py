@@ -152,6 +152,34 @@ def test_the_lds_stands_in_the_page_where_there_is_one(folder):
     assert "No models were retrained" in page_of(folder)
 
 
+def test_new_pictures_stand_beside_the_old_ones_and_the_table_in_the_page(folder):
+    made = np.random.default_rng(3).integers(0, 256, (2, 4, SIDE, SIDE, 3), dtype=np.uint8)
+    outcomes = []
+    for test, images in zip(("remove", "keep"), made, strict=True):
+        outcomes.append(folder / f"{test}.h5")
+        settings = {"removal": {"test": test, "method": "one", "images": 5}}
+        with artifacts.write(outcomes[-1], "counterfactual", "mine", settings) as file:
+            file["images"], file["l2"] = images, np.arange(4.0)
+    row = {"test": "keep", "method": "one", "measure": "l2", "n_images": 5, "n_queries": 4}
+    row |= {"median": 2.5, "ci_low": 2, "ci_high": 3}
+    names = ("minus_random", "minus_random_ci_low", "minus_random_ci_high")
+    files = [folder / f"counterfactual.{suffix}" for suffix in ("csv", "png")]
+    pd.DataFrame(row | {name: [-0.25, np.nan] for name in names}).to_csv(files[0], index=False)
+    Image.new("L", (2, 2)).save(files[1])
+    page = page_of(folder, counterfactual=files, outcomes=outcomes)
+    assert "<td>2.5 (2 to 3)</td><td>-0.25 (-0.25 to -0.25)</td>" in page
+    assert "<td>2.5 (2 to 3)</td><td></td>" in page
+    anew = data_of(page)["anew"]
+    assert set(anew) == {"0", "1"}  # of four, the page shows two
+    for test, images in zip(("remove", "keep"), made, strict=True):
+        [entry] = anew["1"][test]
+        assert (entry["method"], entry["l2"]) == ("one", 1)
+        content = base64.b64decode(entry["image"].removeprefix("data:image/png;base64,"))
+        with Image.open(io.BytesIO(content)) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), images[1])
+    assert "What becomes of the pictures" not in page_of(folder)
+
+
 def test_large_pictures_are_reduced(folder):
     photograph = np.random.default_rng(1).integers(0, 256, (2, 400, 400, 3), dtype=np.uint8)
     with artifacts.write(folder / "gen.h5", "images", "mine", {}) as file:

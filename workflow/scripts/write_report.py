@@ -15,6 +15,8 @@ def run(arguments):
         queries=arguments.queries,
         most=arguments.most,
         output=arguments.output,
+        counterfactual=arguments.counterfactual,
+        outcomes=arguments.outcomes,
     )
 
 
@@ -23,6 +25,8 @@ options.add_argument("--scores", type=Path, nargs="+", required=True, help="of e
 options.add_argument("--train-images", type=Path, required=True)
 options.add_argument("--query-images", type=Path, required=True)
 options.add_argument("--lds", type=Path, nargs="*", default=[], help="table of each method, if any")
+options.add_argument("--counterfactual", type=Path, nargs=2, default=[], help="its table and plot, if any")
+options.add_argument("--outcomes", type=Path, nargs="*", default=[], help="of each of its tests and methods")
 options.add_argument("--queries", type=int, required=True, help="how many of the first are shown")
 options.add_argument("--most", type=int, required=True, help="training images of each kind")
 options.add_argument("--output", type=Path, required=True)

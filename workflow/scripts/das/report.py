@@ -22,6 +22,7 @@ from PIL import Image
 
 from das import artifacts
 from das.attributions import tabulate
+from das.counterfactual import KIND
 from das.images import read_images
 from das.lds import MAIN_RULES
 from das.plots import plot_lds
@@ -31,6 +32,8 @@ LARGEST = 192  # pixels of a side; larger pictures are reduced
 SMALL = 64  # pixels of a side up to which pictures are enlarged without smoothing, and lossless
 # Root mean square difference of pixels, 0 to 255, up to which two pictures count as nearly the same.
 NEARLY_SAME = 8.0
+_MEDIAN = ["median", "ci_low", "ci_high"]
+_BESIDE = ["minus_random", "minus_random_ci_low", "minus_random_ci_high"]
 
 
 def write_report(
@@ -42,6 +45,8 @@ def write_report(
     queries: int,
     most: int,
     output: Path,
+    counterfactual: Sequence[Path] = (),
+    outcomes: Sequence[Path] = (),
 ) -> None:
     """Write the page.
 
@@ -50,6 +55,8 @@ def write_report(
         lds: tables of the methods' LDS; none where no models were retrained.
         queries: how many of the first queries are shown.
         most: how many training images of each, with the highest scores; where signed, with the lowest too.
+        counterfactual: table and plot of the counterfactual evaluation, or nothing.
+        outcomes: what was generated in it, a file for each test and method.
 
     Raises:
         UserError: files cannot be read, or there are fewer training images than `most`.
@@ -87,6 +94,7 @@ def write_report(
             }
             for query in chosen
         ],
+        "anew": _anew(outcomes, len(shown)),
     }
     with artifacts.read(train_images, "images") as artifact:
         dataset = artifact.dataset
@@ -98,6 +106,7 @@ def write_report(
             f"{len(shown)} pictures, {len(train)} training images, by {', '.join(attributions)}."
         ),
         "LDS": _lds(lds),
+        "COUNTERFACTUAL": _counterfactual(counterfactual),
         "SETTINGS": _html_table(pd.DataFrame(settings)),
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }.items():
@@ -178,6 +187,43 @@ def _lds(paths: Sequence[Path]) -> str:
         "do.</p>"
         f'<div class="wide">{_html_table(shown)}</div>'
         f'<img class="plot" alt="LDS of the methods with intervals" src="data:image/png;base64,{picture}">'
+    )
+
+
+def _anew(outcomes: Sequence[Path], queries: int) -> dict[int, dict[str, list[dict[str, Any]]]]:
+    """Of the first queries, by test, what models that were trained on other images have made of them."""
+    found: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for path in outcomes:
+        with artifacts.read(path, KIND) as artifact:
+            removal = artifact.settings["removal"]
+            images = artifact.read("images", (None,) * 4, np.uint8)
+            distances = artifact.read("l2", (len(images),), np.float64)
+        for query, (image, distance) in enumerate(zip(images[:queries], distances, strict=False)):
+            entry = {"method": removal["method"], "image": _data_uri(image), "l2": float(distance)}
+            found.setdefault(query, {}).setdefault(removal["test"], []).append(entry)
+    return found
+
+
+def _counterfactual(paths: Sequence[Path]) -> str:
+    """The section on what becomes of the pictures, from a table and a plot."""
+    if not paths:
+        return ""
+    table = pd.read_csv(paths[0])
+    interval = ["{:.3g} ({:.3g} to {:.3g})".format(*row) for row in table[_MEDIAN].to_numpy()]
+    beside = ["{:+.3g} ({:+.3g} to {:+.3g})".format(*row) for row in table[_BESIDE].to_numpy()]
+    shown = table[["test", "method", "measure"]].assign(
+        **{"median": interval, "difference to random": ["" if "nan" in text else text for text in beside]}
+    )
+    picture = base64.b64encode(paths[1].read_bytes()).decode()
+    images, queries = table.iloc[0][["n_images", "n_queries"]]
+    return (
+        f"<h2>What becomes of the pictures without them</h2><p>For each of {queries} pictures the model was "
+        f"trained again, from the same seed, without the {images} training images that a method ranks "
+        "highest (remove), or with them alone (keep), and generated the picture again from the same noise. "
+        "Random images are the control. Medians over the pictures, with 95% intervals; differences are taken "
+        "picture by picture. The new pictures stand in the cards below.</p>"
+        f'<img class="plot" alt="Box plots of every method" src="data:image/png;base64,{picture}">'
+        f'<div class="wide">{_html_table(shown)}</div>'
     )
 
 
