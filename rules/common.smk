@@ -524,11 +524,15 @@ def of_available_methods(file):
     return files
 
 
-def report_tables(wildcards):
-    """Tables of the LDS of the page's methods; none where no models are retrained."""
-    if not dataset(wildcards)["lds"]["subsets"]:
-        return []
-    return expand(f"results/{wildcards.dataset}/lds_{{method}}.csv", method=config["report"]["methods"])
+def of_report(file):
+    """An input function: a file on the LDS of each of the page's methods; none where no models are retrained."""
+
+    def files(wildcards):
+        if not dataset(wildcards)["lds"]["subsets"]:
+            return []
+        return expand(f"results/{wildcards.dataset}/{file}", method=config["report"]["methods"])
+
+    return files
 
 
 def report_counterfactual(wildcards):

@@ -11,7 +11,9 @@ rule write_report:
         scores=expand("results/{{dataset}}/scores/{method}/gen.h5", method=config["report"]["methods"]),
         train="results/{dataset}/images/train.h5",
         queries="results/{dataset}/images/gen.h5",
-        lds=report_tables,
+        model="results/{dataset}/model/provenance.json",
+        lds=of_report("lds_{method}.csv"),
+        statistics=of_report("lds/statistics/{method}.h5"),
         counterfactual=report_counterfactual,
         outcomes=report_outcomes,
         script=lib("write_report.py"),
@@ -29,7 +31,10 @@ rule write_report:
     conda:
         "../envs/das.yaml"
     params:
-        lds=lambda wildcards, input: f"--lds {' '.join(input.lds)}" if input.lds else "",
+        model=lambda wildcards, input: os.path.dirname(input.model),
+        lds=lambda wildcards, input: (
+            f"--lds {' '.join(input.lds)} --statistics {' '.join(input.statistics)}" if input.lds else ""
+        ),
         counterfactual=lambda wildcards, input: (
             f"--counterfactual {input.counterfactual} --outcomes {input.outcomes}" if input.outcomes else ""
         ),
@@ -39,6 +44,7 @@ rule write_report:
         "{wildcards.dataset}: writing the page of the most influential training images"
     shell:
         "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
-        " --train-images {input.train} --query-images {input.queries} {params.lds}"
+        " --train-images {input.train} --query-images {input.queries} --model {params.model}"
+        " {params.lds}"
         " {params.counterfactual}"
         " --queries {params.queries} --most {params.most} --output {output}"

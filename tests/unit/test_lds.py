@@ -321,6 +321,9 @@ def test_intervals_and_counts_of_the_table_follow_from_the_statistics(tmp_path, 
     assert 0 < held_out["negative_queries"] < Q
     assert held_out["negative_queries"] == sum(found.queries < 0)
     oracle, measured = table.iloc[1], losses.astype(np.float32).astype(float).mean(0)
+    by_damping = [[spearmanr(p[:, q], measured[:, q])[0] for q in range(Q)] for p in prediction]
+    np.testing.assert_allclose(found.by_damping, 100 * np.mean(by_damping, axis=1))
+    np.testing.assert_array_equal(found.dampings, DAMPINGS)
     best = prediction[np.flatnonzero(oracle["damping"] == DAMPINGS)[0]]
     assert oracle["negative_queries"] == sum(spearmanr(best[:, q], measured[:, q])[0] < 0 for q in range(Q))
 

@@ -14,6 +14,7 @@ from das.lds.statistics import MethodStatistics, measure_statistics
 
 S, Q, B = 26, 7, 20
 SETTINGS = {"subsets": S, "seeds": 1, "replicates": B, "seed": 0}
+DAMPINGS = {"weak": np.array([0.01, 0.1, 1]), "strong": np.array([0.01, 0.1, 1]), "raw": np.empty(0)}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def methods(problem, resamples):
             name,
             SETTINGS,
             "",
-            {"val": measure_statistics(prediction, measured, resamples, damped=name != "raw")},
+            {"val": measure_statistics(prediction, measured, resamples, DAMPINGS[name])},
         )
         for name, prediction in predictions.items()
     ]
@@ -88,11 +89,11 @@ def test_equal_predictions_differ_by_nothing_whether_damped_or_not(problem, resa
     measured, predictions = problem
     found = [
         MethodStatistics(
-            "toy", name, SETTINGS, "", {"gen": measure_statistics(p, measured, resamples, damped)}
+            "toy", name, SETTINGS, "", {"gen": measure_statistics(p, measured, resamples, dampings)}
         )
-        for name, p, damped in (
-            ("b", predictions["raw"], True),
-            ("a", predictions["raw"], False),
+        for name, p, dampings in (
+            ("b", predictions["raw"], np.ones(1)),
+            ("a", predictions["raw"], np.empty(0)),
         )
     ]
     row = compare_pairs(found).iloc[0]
@@ -112,7 +113,7 @@ def test_the_interval_of_the_difference_of_equals_covers_zero_as_often_as_it_say
         for name in "ab":
             prediction = measured + random.normal(0, 0.2, measured.shape)
             grid = prediction + random.normal(0, 0.02, (2, *measured.shape))  # dampings are much alike
-            statistics = measure_statistics(grid, measured, resamples, damped=True)
+            statistics = measure_statistics(grid, measured, resamples, np.arange(1.0, 1 + len(grid)))
             equals.append(MethodStatistics("toy", name, SETTINGS, "", {"val": statistics}))
         row = compare_pairs(equals).iloc[0]
         covered += row["ci_low"] <= 0 <= row["ci_high"]

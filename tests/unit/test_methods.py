@@ -1,5 +1,6 @@
 """Every method is its formula, evaluated here densely in float64, from files, however they are cut."""
 
+import json
 import subprocess
 import sys
 import weakref
@@ -440,6 +441,26 @@ def test_predictions_say_what_their_files_cost(tmp_path):
         own = file.attrs["cost_seconds"] - 5000 - 100 * sum(range(len(files)))
         assert 0 < own < 100
         assert file.attrs["cost_bytes"] == sum(path.stat().st_size for path in files)
+    sources = replace(toy.sources, **none)
+    score_images(methods.get("das"), sources, [0.1], "number", 3, tmp_path / "scores.h5")
+    with h5py.File(tmp_path / "scores.h5") as file:
+        costs = {step.pop("step"): step for step in json.loads(file.attrs["costs"])}
+    train, query = len(toy.part.train_features), len(toy.part.query_features)
+    size = toy.part.errors.stat().st_size
+    assert costs == {
+        "gradients of the training images": {
+            "files": train,
+            "seconds": 100 * sum(range(train)),
+            "bytes": sum(path.stat().st_size for path in toy.part.train_features),
+        },
+        "gradients of the pictures": {
+            "files": query,
+            "seconds": 100 * sum(range(train, train + query)),
+            "bytes": sum(path.stat().st_size for path in toy.part.query_features),
+        },
+        "errors of the training images": {"files": 1, "seconds": 100 * (train + query), "bytes": size},
+        "training of further models": {"files": 1, "seconds": 5000, "bytes": 0},
+    }
 
 
 def gcv_of(toy, relative):

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from das.lds import COLUMNS
-from das.plots import contact_sheet, plot_lds, plot_subsets
+from das.lds.statistics import MethodStatistics, Statistics
+from das.plots import contact_sheet, plot_dampings, plot_lds, plot_subsets
 
 
 def lds_table(splits=("val", "gen"), ceiling=70.0):
@@ -79,3 +80,22 @@ def test_small_images_are_enlarged_and_large_ones_are_not(tmp_path):
         contact_sheet(np.zeros((1, size, size, 1), np.uint8), tmp_path / "s.png")
         with Image.open(tmp_path / "s.png") as image:
             assert expected <= image.width <= expected + 16
+
+
+def statistics_of(method, dampings):
+    """Statistics with an LDS for each damping, and nothing else of interest."""
+    nothing = np.zeros(1)
+    found = Statistics(*[nothing] * 5, np.ones(1, np.int64), nothing, dampings, -(np.log(dampings) ** 2))
+    return MethodStatistics("toy", method, {}, "", {"val": found, "gen": found})
+
+
+def test_dampings_are_plotted_of_methods_that_have_one(tmp_path):
+    grid = np.array([0.01, 0.1, 1, 10])
+    damped = [statistics_of("das", grid), statistics_of("trak", 3 * grid)]
+    assert plot_dampings([*damped, statistics_of("raw_cos", np.empty(0))], tmp_path / "a.png")
+    assert plot_dampings(damped, tmp_path / "b.png")
+    assert plot_dampings(damped[:1], tmp_path / "c.png")
+    pictures = [(tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png")]
+    assert pictures[0] == pictures[1] != pictures[2]
+    assert not plot_dampings([statistics_of("raw_cos", np.empty(0))], tmp_path / "d.png")
+    assert not (tmp_path / "d.png").exists()

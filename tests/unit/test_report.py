@@ -1,6 +1,7 @@
 """The page: complete, without any request, with every text as text."""
 
 import base64
+import html
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from das.report import NEARLY_SAME, write_report
 
 NASTY = "</script><b onclick='x()'>&amp;"
 SIDE = 6
+COSTS = [{"step": NASTY, "files": 7, "seconds": 1234.56, "bytes": 98_700_000}]
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def folder(tmp_path):
     for method in ("one", "two"):
         settings = {"note": NASTY}
         attributes = {"method": "x", "sign_convention": "positive: good", "damping": np.nan}
-        attributes |= {"damping_rule": "none", "magnitude": method == "two"}
+        attributes |= {"damping_rule": "none", "magnitude": method == "two", "costs": json.dumps(COSTS)}
         path = tmp_path / method / "gen.h5"
         with artifacts.write(path, "scores", "mine", settings, "0" * 64, **attributes) as file:
             file["scores"] = random.standard_normal((3, 9)).astype(np.float32)
@@ -47,8 +49,17 @@ def folder(tmp_path):
 
 
 def page_of(folder, lds=(), **options):
-    inputs = ([folder / "one/gen.h5", folder / "two/gen.h5"], folder / "train.h5", folder / "gen.h5", lds)
-    write_report(*inputs, output=folder / "page.html", **{"queries": 2, "most": 3} | options)
+    scores, images = [folder / "one/gen.h5", folder / "two/gen.h5"], [folder / "train.h5", folder / "gen.h5"]
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model/provenance.json").write_text('{"seconds": 31.44}')
+    write_report(
+        scores,
+        *images,
+        folder / "model",
+        lds,
+        output=folder / "page.html",
+        **{"queries": 2, "most": 3} | options,
+    )
     return (folder / "page.html").read_text()
 
 
@@ -178,6 +189,13 @@ def test_new_pictures_stand_beside_the_old_ones_and_the_table_in_the_page(folder
         with Image.open(io.BytesIO(content)) as picture:
             np.testing.assert_array_equal(np.asarray(picture), images[1])
     assert "What becomes of the pictures" not in page_of(folder)
+
+
+def test_what_each_step_took_stands_in_the_page(folder):
+    page = page_of(folder)
+    assert f"<td>two</td><td>{html.escape(NASTY)}</td><td>7</td><td>1234.6</td><td>98.7</td>" in page
+    assert "<td>all</td><td>model</td><td>1</td><td>31.4</td><td>0.0</td>" in page
+    assert page.count("<td>scores</td>") == 2
 
 
 def test_large_pictures_are_reduced(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from das.artifacts import replacing
 from das.lds import MAIN_RULES
+from das.lds.statistics import MethodStatistics
 from das.paths import KEEP, RANDOM, REMOVE
 
 COLOURS = {"val": "#1f6fb4", "gen": "#d9722b"}
@@ -62,6 +65,44 @@ def plot_lds(table: pd.DataFrame, path: Path) -> None:
         axes.spines[side].set_visible(False)
     figure.legend(loc="outside lower center", ncols=len(splits), frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def plot_dampings(methods: Sequence[MethodStatistics], path: Path) -> bool:
+    """Plot the LDS of each method with every damping that was tried as PNG, a panel per split.
+
+    A ring is the highest LDS, which the oracle rule takes.
+
+    Returns:
+        Whether there was anything to plot: some methods have no damping.
+    """
+    damped = [method for method in methods if any(len(s.dampings) for s in method.splits.values())]
+    splits = [name for name in COLOURS if any(name in method.splits for method in damped)]
+    if not damped:
+        return False
+    figure = Figure(figsize=(0.9 + 3.6 * len(splits), 3.4), dpi=160, layout="constrained")
+    panels = figure.subplots(1, len(splits), squeeze=False)[0]
+    for axes, split in zip(panels, splits, strict=True):
+        for method, colour in zip(damped, itertools.cycle(HIGHLIGHTS), strict=False):
+            if split not in method.splits:
+                continue
+            found = method.splits[split]
+            best = found.by_damping.argmax()
+            axes.plot(found.dampings, found.by_damping, ".-", color=colour, label=method.method)
+            axes.plot(found.dampings[best], found.by_damping[best], "o", color=colour, fillstyle="none")
+        axes.set_xscale("log")
+        axes.set_xlabel("damping, relative to the mean eigenvalue", fontsize=9)
+        axes.set_title(f"{damped[0].dataset}, {LABELS[split]}", loc="left", fontsize=10)
+        axes.axhline(0, color="0.3", linewidth=0.8, zorder=1)
+        axes.grid(axis="y", color="0.92", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    panels[0].set_ylabel("LDS (%)", fontsize=9)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    _save(figure, path)
+    return True
 
 
 def plot_subsets(table: pd.DataFrame, path: Path) -> None:

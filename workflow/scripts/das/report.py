@@ -25,13 +25,15 @@ from das.attributions import tabulate
 from das.counterfactual import KIND
 from das.images import read_images
 from das.lds import MAIN_RULES
-from das.plots import plot_lds
+from das.lds.statistics import MethodStatistics
+from das.plots import plot_dampings, plot_lds
 
 TEMPLATE = Path(__file__).with_name("report.html")
 LARGEST = 192  # pixels of a side; larger pictures are reduced
 SMALL = 64  # pixels of a side up to which pictures are enlarged without smoothing, and lossless
 # Root mean square difference of pixels, 0 to 255, up to which two pictures count as nearly the same.
 NEARLY_SAME = 8.0
+PLOTS = ("LDS of the methods with intervals", "LDS of each method with every damping that was tried")
 _MEDIAN = ["median", "ci_low", "ci_high"]
 _BESIDE = ["minus_random", "minus_random_ci_low", "minus_random_ci_high"]
 
@@ -40,7 +42,9 @@ def write_report(
     scores: Sequence[Path],
     train_images: Path,
     query_images: Path,
-    lds: Sequence[Path],
+    model: Path,
+    lds: Sequence[Path] = (),
+    statistics: Sequence[Path] = (),
     *,
     queries: int,
     most: int,
@@ -52,7 +56,8 @@ def write_report(
 
     Args:
         scores: of each method, in the order in which the page offers them.
-        lds: tables of the methods' LDS; none where no models were retrained.
+        model: folder of the model.
+        lds, statistics: tables and statistics of the methods' LDS; none where no models were retrained.
         queries: how many of the first queries are shown.
         most: how many training images of each, with the highest scores; where signed, with the lowest too.
         counterfactual: table and plot of the counterfactual evaluation, or nothing.
@@ -66,12 +71,13 @@ def write_report(
     difference = np.stack([_differences(query, train) for query in shown])
     attributions: dict[str, list[dict[str, Any]]] = {}
     about: dict[Any, dict[Any, Any]] = {}
-    settings = []
+    settings, costs = [], []
     for path in scores:
         table = tabulate(path, train_images, query_images, count=most, queries=chosen)
         with artifacts.read(path, "scores") as artifact:
             halves = [_half(artifact.read("scores", (None, len(train)), np.float32, _row(q))) for q in chosen]
             settings.append(_settings(path.parent.name, artifact))
+            costs.append(_costs(path.parent.name, artifact))
         attributions[path.parent.name] = [
             _of_query(rows, difference[query], halves[query]) for query, rows in table.groupby("query")
         ]
@@ -105,9 +111,10 @@ def write_report(
         "SUMMARY": html.escape(
             f"{len(shown)} pictures, {len(train)} training images, by {', '.join(attributions)}."
         ),
-        "LDS": _lds(lds),
+        "LDS": _lds(lds, statistics),
         "COUNTERFACTUAL": _counterfactual(counterfactual),
         "SETTINGS": _html_table(pd.DataFrame(settings)),
+        "COSTS": _html_table(pd.concat([_before(model, query_images), *costs])),
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }.items():
         page = page.replace(f"%%{marker}%%", content)
@@ -152,7 +159,40 @@ def _settings(method: str, artifact: artifacts.Artifact) -> dict[str, str]:
     }
 
 
-def _lds(paths: Sequence[Path]) -> str:
+def _before(model: Path, query_images: Path) -> pd.DataFrame:
+    """What the model and the pictures took, which all methods share, in the form of `_costs`."""
+    provenance = json.loads((model / "provenance.json").read_text())
+    size = sum(path.stat().st_size for path in model.rglob("*.safetensors"))
+    with artifacts.read(query_images, "images") as artifact:
+        seconds = artifact.attributes["seconds"]
+    rows = [
+        {"step": "model", "files": 1, "seconds": provenance.get("seconds", np.nan), "bytes": size},
+        {"step": "pictures", "files": 1, "seconds": seconds, "bytes": query_images.stat().st_size},
+    ]
+    return _cost_table("all", rows)
+
+
+def _costs(method: str, artifact: artifacts.Artifact) -> pd.DataFrame:
+    """Files, seconds and megabytes of each step of a method."""
+    seconds, size = artifact.attributes["seconds"], artifact.path.stat().st_size
+    scores = {"step": "scores", "files": 1, "seconds": seconds, "bytes": size}
+    return _cost_table(method, [*json.loads(artifact.attributes["costs"]), scores])
+
+
+def _cost_table(method: str, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "method": method,
+            "step": table["step"],
+            "files": table["files"],
+            "seconds": table["seconds"].map("{:.1f}".format).replace("nan", "not known"),
+            "MB": (table["bytes"] / 1e6).map("{:.1f}".format),
+        }
+    )
+
+
+def _lds(paths: Sequence[Path], statistics: Sequence[Path]) -> str:
     """The section on how far to trust the methods."""
     if not paths:
         return (
@@ -178,15 +218,22 @@ def _lds(paths: Sequence[Path]) -> str:
         shown = shown.drop(columns="seed against seed")
     models = int(main["n_subsets"].iloc[0] * main["n_seeds"].iloc[0])
     with tempfile.TemporaryDirectory() as folder:
-        plot = Path(folder, "lds.png")
-        plot_lds(table, plot)
-        picture = base64.b64encode(plot.read_bytes()).decode()
+        plots = [Path(folder, "lds.png")]
+        plot_lds(table, plots[0])
+        by_damping = Path(folder, "damping.png")
+        if plot_dampings([MethodStatistics.read(path) for path in statistics], by_damping):
+            plots.append(by_damping)
+        pictures = [base64.b64encode(plot.read_bytes()).decode() for plot in plots]
+    shown_plots = "".join(
+        f'<img class="plot" alt="{text}" src="data:image/png;base64,{picture}">'
+        for text, picture in zip(PLOTS, pictures, strict=False)
+    )
     return (
         f"<h2>How far to trust it</h2><p>Measured against {models} retrained models: the rank correlation, "
         "over subsets of the training images, between what a method predicts and what models trained on them "
         "do.</p>"
         f'<div class="wide">{_html_table(shown)}</div>'
-        f'<img class="plot" alt="LDS of the methods with intervals" src="data:image/png;base64,{picture}">'
+        f"{shown_plots}"
     )
 
 

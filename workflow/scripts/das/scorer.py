@@ -67,12 +67,18 @@ class Sources:
     split: str = "val"
     candidates: Candidates | None = None
 
-    def computed(self) -> list[Path]:
-        """The files that were computed for the method's sake: all but images and subsets."""
-        files = [self.train_embeddings, self.query_embeddings, *self.retrained_losses]
-        for part in self.parts:
-            files += [*part.train_features, *part.query_features, part.errors, part.kernel]
-        return [path for path in files if path is not None]
+    def computed(self) -> dict[str, list[Path]]:
+        """The files that were computed for the method's sake, by what they are: not images and subsets."""
+        found: dict[str, list[Path | None]] = {
+            "gradients of the training images": [f for part in self.parts for f in part.train_features],
+            "gradients of the pictures": [f for part in self.parts for f in part.query_features],
+            "Gauss-Newton kernel": [part.kernel for part in self.parts],
+            "errors of the training images": [part.errors for part in self.parts],
+            "embeddings": [self.train_embeddings, self.query_embeddings],
+            "losses of further models": list(self.retrained_losses),
+        }
+        there = {step: [path for path in files if path is not None] for step, files in found.items()}
+        return {step: files for step, files in there.items() if files}
 
 
 class Scorer:

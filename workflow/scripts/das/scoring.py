@@ -11,9 +11,11 @@ prediction for the loss of a model is minus the sum of the scores of the images 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +76,7 @@ def predict_losses(
         del part  # or its kernel would live on while the next one is built
 
     settings = scorer.settings | {"dampings": relative if method.damped else []}
-    seconds, size = _cost(sources.computed())
+    steps = _costs(sources)
     with artifacts.write(
         output,
         "predictions",
@@ -85,8 +87,8 @@ def predict_losses(
         damping_relative=np.array(relative),
         damping_absolute=scales[0],
         damping_unscaled=scales[1],
-        cost_seconds=seconds + artifacts.seconds_since_last(),
-        cost_bytes=size,
+        cost_seconds=sum(step["seconds"] for step in steps) + artifacts.seconds_since_last(),
+        cost_bytes=sum(step["bytes"] for step in steps),
     ) as file:
         file["prediction"] = prediction
         if chosen_by_gcv:
@@ -102,7 +104,7 @@ def score_images(
     The artifact "scores" holds `scores` float32 [Q, N], `top_index` int64 [Q, M] and `top_score` float32
     [Q, M], the M = min(top, N) highest in descending order, equal ones by index. Attributes: `method`,
     `sign_convention`, `magnitude`, `damping` (relative) and `damping_absolute`, geometric and plain mean over
-    parts, and `damping_rule`.
+    parts, `damping_rule`, and `costs`, JSON of what the files took that the scores are computed from.
 
     Args:
         dampings: the relative damping, or those among which the rule "gcv" chooses; unused without a kernel.
@@ -132,6 +134,7 @@ def score_images(
         sign_convention=MAGNITUDE if method.magnitude else SIGNED,
         magnitude=method.magnitude,
         damping_rule=rule,
+        costs=json.dumps(_costs(sources)),
     ) as file:
         # The mean over parts, to which each adds its share.
         stored = file.create_dataset("scores", (scorer.queries, scorer.n), np.float32)
@@ -161,15 +164,26 @@ def score_images(
         file["top_score"] = best.score
 
 
-def _cost(files: Sequence[Path]) -> tuple[float, int]:
-    """Seconds that files took to compute, and their bytes; models trained for their sake count once each."""
-    seconds, size, training = 0.0, 0, dict[str, float]()
-    for path in files:
-        with artifacts.read(path, *COMPUTED) as artifact:
-            if "seconds" not in artifact.attributes:
-                raise UserError(f"{path}: made by an older version; delete it and make it again")
-            seconds += artifact.attributes["seconds"]
-            spent = float(artifact.attributes.get("training_seconds", 0.0))
-            training[artifact.weights] = max(spent, training.get(artifact.weights, 0.0))
-        size += path.stat().st_size
-    return seconds + sum(training.values()), size
+def _costs(sources: Sources) -> list[dict[str, Any]]:
+    """What files that a method reads took to compute: `step`, `files`, `seconds` and `bytes` of each kind.
+
+    Models that were trained for their sake count once each.
+    """
+    steps: list[dict[str, Any]] = []
+    training: dict[str, float] = {}
+    for step, files in sources.computed().items():
+        seconds = 0.0
+        for path in files:
+            with artifacts.read(path, *COMPUTED) as artifact:
+                if "seconds" not in artifact.attributes:
+                    raise UserError(f"{path}: made by an older version; delete it and make it again")
+                seconds += artifact.attributes["seconds"]
+                spent = float(artifact.attributes.get("training_seconds", 0.0))
+                training[artifact.weights] = max(spent, training.get(artifact.weights, 0.0))
+        size = sum(path.stat().st_size for path in files)
+        steps.append({"step": step, "files": len(files), "seconds": seconds, "bytes": size})
+    trained = [seconds for seconds in training.values() if seconds]
+    if trained:
+        step, seconds = "training of further models", sum(trained)
+        steps.append({"step": step, "files": len(trained), "seconds": seconds, "bytes": 0})
+    return steps

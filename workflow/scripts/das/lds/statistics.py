@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das import artifacts
-from das.lds.correlation import Counts, Floats, centre, mean_spearman, query_lds
+from das.lds.correlation import Counts, Floats, centre, lds, mean_spearman, query_lds
 from das.lds.damping import choose_held_out, query_held_out
 from das.lds.resampling import DRAWS, SPLITS, Resamples
 
@@ -34,6 +34,8 @@ class Statistics:
         sizes: int64 [K] numbers of subsets, ascending; the last is S.
         by_size: [K, 20] LDS of random draws, without replacement, of that many subsets. The last row
             repeats the LDS of all.
+        dampings: [L] relative, those that were tried; [0] of a method without damping.
+        by_damping: [L] LDS of all subsets with each of them.
     """
 
     halves: Floats
@@ -43,6 +45,8 @@ class Statistics:
     queries: Floats
     sizes: NDArray[np.int64]
     by_size: Floats
+    dampings: Floats
+    by_damping: Floats
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,15 @@ class MethodStatistics:
 
 
 def measure_statistics(
-    prediction: Floats, measured: Floats, resamples: Resamples, damped: bool
+    prediction: Floats, measured: Floats, resamples: Resamples, dampings: Floats
 ) -> Statistics:
-    """Statistics of prediction [L, S, Q] against measured [S, Q]."""
+    """Statistics of prediction [L, S, Q] against measured [S, Q].
+
+    Args:
+        dampings: [L] of the predictions; [0] of a method without damping, for which L is 1.
+    """
     centred = centre(measured)
-    if damped:
+    if len(dampings):
         queries = query_held_out(prediction, measured, resamples.splits)
         by_size = [
             choose_held_out(prediction, measured, draws.halves)[0].reshape(DRAWS, SPLITS).mean(1)
@@ -108,12 +116,15 @@ def measure_statistics(
         queries=queries,
         sizes=np.array([*resamples.draws, len(measured)], dtype=np.int64),
         by_size=np.stack([*by_size, np.full(DRAWS, queries.mean())]),
+        dampings=dampings,
+        by_damping=lds(prediction, measured)[: len(dampings)],
     )
 
 
 def _read_split(artifact: artifacts.Artifact, split: str) -> Statistics:
     replicates = artifact.shape(f"{split}/replicates")[0]
     sizes: Counts = artifact.read(f"{split}/sizes", (None,), np.int64)
+    dampings = artifact.shape(f"{split}/dampings")
     shapes: dict[str, tuple[int | None, ...]] = {
         "halves": (SPLITS,),
         "halves_centred": (SPLITS,),
@@ -121,6 +132,8 @@ def _read_split(artifact: artifacts.Artifact, split: str) -> Statistics:
         "replicates_centred": (replicates,),
         "queries": (None,),
         "by_size": (len(sizes), DRAWS),
+        "dampings": dampings,
+        "by_damping": dampings,
     }
     arrays = {name: artifact.read(f"{split}/{name}", shape, np.float64) for name, shape in shapes.items()}
     return Statistics(sizes=sizes, **arrays)

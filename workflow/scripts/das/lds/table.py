@@ -101,9 +101,8 @@ def measure_lds(
         measured = read_losses(losses, split, predicted.artifact, subsets, queries)
         seeds, subsets, _ = measured.shape
         resamples = Resamples.draw(subsets, replicates, seed)
-        splits[split] = measure_statistics(
-            predicted.prediction, measured.mean(0), resamples, predicted.damped
-        )
+        dampings = predicted.dampings if predicted.damped else np.empty(0)
+        splits[split] = measure_statistics(predicted.prediction, measured.mean(0), resamples, dampings)
         named = {"dataset": predicted.artifact.dataset, "method": method, "split": split}
         rows += [named | row for row in _rows(predicted, measured, resamples, splits[split])]
     settings = {"subsets": subsets, "seeds": seeds, "replicates": replicates, "seed": seed}
