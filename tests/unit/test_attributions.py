@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from das import artifacts
-from das.attributions import COLUMNS, attributions
+from das.attributions import COLUMNS, GROUP_COLUMNS, attributions, group_shares, training_images
 from das.errors import UserError
 from das.images import write_texts
 
@@ -95,3 +95,75 @@ def test_a_mistake_is_one_line(tmp_path, options, message):
     folder = results(tmp_path, np.ones((1, 5)))
     with pytest.raises(UserError, match=message):
         attributions(folder, **{"method": "mine", "count": 2} | options)
+
+
+ARTISTS = ["Ada", "Bo", "Ada", "Cy", "Bo", "Ada", "Ada"]
+
+
+@pytest.mark.parametrize("by", [ARTISTS, np.array(ARTISTS), pd.Series(ARTISTS), pd.Categorical(ARTISTS)])
+def test_shares_of_groups_are_those_of_a_plain_sum(tmp_path, by):
+    scores = np.random.default_rng(4).standard_normal((3, 7)).astype(np.float32)
+    table = group_shares(results(tmp_path, scores), "mine", by=by)
+    assert list(table.columns) == GROUP_COLUMNS
+    assert len(table) == 9
+    long = pd.DataFrame(scores.astype(np.float64).T).assign(group=ARTISTS).melt("group", var_name="query")
+    long["absolute"] = long.value.abs()
+    total = long.groupby("query").absolute.sum()
+    for query, rows in table.groupby("query"):
+        of = long[long["query"] == query].groupby("group")[["absolute", "value"]].sum() / total[query]
+        of = of.sort_values("absolute", ascending=False)
+        assert rows["group"].tolist() == of.index.tolist()
+        np.testing.assert_allclose(rows["share"], of["absolute"])
+        np.testing.assert_allclose(rows["net"], of["value"])
+        assert rows["share"].sum() == pytest.approx(1)
+        assert rows["images"].tolist() == [ARTISTS.count(group) for group in rows["group"]]
+        np.testing.assert_allclose(rows["by_size"], rows["images"] / 7)
+
+
+def test_scores_alike_give_each_group_the_share_of_its_size(tmp_path):
+    table = group_shares(results(tmp_path, np.full((1, 7), 0.3)), "mine")
+    assert dict(zip(table["group"], table["images"], strict=True)) == {"cat": 4, "dog": 3}
+    np.testing.assert_allclose(table["share"], table["by_size"])
+    np.testing.assert_allclose(table["net"], table["share"])
+
+
+def test_groups_come_from_what_is_known_of_training_images(tmp_path):
+    """As of an artist who stands in a table by the file's name; and of chosen queries alone."""
+    scores = np.random.default_rng(5).random((4, 5))
+    folder = results(tmp_path, scores)
+    about = training_images(folder)
+    assert about.path.tolist() == [f"cat/{i}.png" for i in range(5)]
+    artist = about.path.map({f"cat/{i}.png": "Ada" if i < 2 else "Bo" for i in range(5)})
+    table = group_shares(folder, "mine", queries=[2, 1], by=artist).set_index(["query", "group"])
+    assert table.index.unique("query").tolist() == [2, 1]
+    assert table.share[2, "Ada"] == pytest.approx(scores[2, :2].sum() / scores[2].sum())
+
+
+def test_groups_of_scores_that_are_all_zero_have_no_shares(tmp_path):
+    table = group_shares(results(tmp_path, np.zeros((1, 5))), "mine")
+    assert table["group"].tolist() == ["cat", "dog"]
+    assert (table[["share", "net"]] == 0).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"by": "artist"},
+            "by: found 'artist', allowed are label, caption or a group for each training image",
+        ),
+        ({"by": "caption"}, "by: training image 0 has no group; each needs one"),
+        ({"by": ["a", "b"]}, "by: found groups for 2 training images, the scores have 5"),
+        ({"by": ["a", "b", None, "a", "a"]}, "by: training image 2 has no group; each needs one"),
+        (
+            {"by": pd.Series(list("abcde"), list("edcba"))},
+            "by: found a Series with another index than the 5 rows",
+        ),
+        ({"queries": [-1]}, "gen.h5: no query -1, it has 0 to 0"),
+        ({"split": "val"}, "scores/mine/val.h5: no such file"),
+    ],
+)
+def test_a_mistake_in_groups_is_one_line(tmp_path, options, message):
+    folder = results(tmp_path, np.ones((1, 5)))
+    with pytest.raises(UserError, match=message):
+        group_shares(folder, **{"method": "mine"} | options)

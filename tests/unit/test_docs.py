@@ -3,8 +3,12 @@
 import re
 import runpy
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
 from test_configuration import ROOT, SCHEMA
 
 from das.configuration import load_datasets, load_yaml
@@ -44,3 +48,27 @@ def test_the_photographs_are_cut_into_as_many_pieces_as_the_page_says(tmp_path, 
     runpy.run_path(str(ROOT / "docs/make_photographs.py"))
     count = len(image_files("photographs"))
     assert f"writes {count} pieces of 24 × 24 pixels" in (ROOT / "docs/own-images.md").read_text()
+
+
+def test_wrong_images_are_planted_as_the_page_says(tmp_path, monkeypatch):
+    """Of each kind as many, and none to be told by its grey values: they are those of a digit."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["plant_wrong_images.py", "1"])
+    runpy.run_path(str(ROOT / "docs/plant_wrong_images.py"))
+    text = (ROOT / "docs/find-wrong-images.md").read_text()
+    assert f"writes {len(image_files('scans'))} images of 8 × 8 pixels" in text
+    wrong = pd.read_csv("wrong.csv").set_index("path").kind
+    assert wrong.value_counts().to_dict() == {"photograph": 20, "on its side": 20, "mirrored": 20}
+    digits = np.round(load_digits().images * 255 / 16).astype(np.uint8)
+    undo = {"": lambda image: image, "on its side": lambda image: np.rot90(image, -1), "mirrored": np.fliplr}
+    known, greys = (
+        {digit.tobytes() for digit in digits},
+        {np.sort(digit.ravel()).tobytes() for digit in digits},
+    )
+    for name in image_files("scans"):
+        image, kind = np.asarray(Image.open(f"scans/{name}")), wrong.get(name, "")
+        assert np.sort(image.ravel()).tobytes() in greys
+        if kind in undo:
+            assert np.ascontiguousarray(undo[kind](image)).tobytes() in known
+        else:
+            assert image.tobytes() not in known

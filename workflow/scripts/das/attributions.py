@@ -1,14 +1,15 @@
-"""Which training images mattered for a query, as a table: the answer in a form to read.
+"""Which training images, or groups of them, mattered for a query, as a table: the answer in a form to read.
 
 In a notebook, with workflow/scripts on the path:
 
-    from das.attributions import attributions
+    from das.attributions import attributions, group_shares
     attributions("results/digits", "das", queries=[3])
+    group_shares("results/digits", "das", queries=[3], by="label")
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ COLUMNS = [
     "caption",
     "source_index",
 ]
+GROUP_COLUMNS = ["query", "group", "share", "net", "images", "by_size"]
+# Columns of `training_images` that group images.
+GROUPED_BY = ("label", "caption")
 
 
 def attributions(
@@ -62,6 +66,56 @@ def attributions(
     return tabulate(scores, *images, count=count, queries=queries)
 
 
+def group_shares(
+    results: Path | str,
+    method: str,
+    split: str = "gen",
+    queries: Sequence[int] | None = None,
+    by: str | Sequence[Any] | pd.Series = "label",
+) -> pd.DataFrame:
+    """How much each group of training images mattered for each query, by stored scores.
+
+    Absolute scores are summed, so that the shares of a query add up to 1 also where scores have a sign, and
+    those of a group may cancel. `net` keeps the sign.
+
+    Args:
+        results, method, split, queries: see `attributions`.
+        by: "label" or "caption", or the group of each training image, in the order of `training_images`.
+
+    Returns:
+        A table with `GROUP_COLUMNS`, for each query the group with the largest share first, equal ones by
+        name. `share`: the sum of the absolute scores of the group over that of all images, 0 where all scores
+        are 0. `net`: the sum of the scores themselves over the same, which is `share` where scores are
+        magnitudes. `images`: how many the group has. `by_size`: their part of all images, which would be the
+        share if every image mattered alike.
+
+    Raises:
+        UserError: scores have not been made, there is no such query, or `by` gives not every image a group.
+    """
+    results = Path(results)
+    scores = results / "scores" / method / f"{split}.h5"
+    with artifacts.read(scores, "scores") as artifact:
+        number, groups = _groups(training_images(results), by, artifact.shape("scores")[1])
+        images = np.bincount(number)
+        tables = []
+        for query, row in _rows(artifact, queries):
+            exact = row.astype(np.float64)
+            total = np.abs(exact).sum() or 1.0
+            share, net = (np.bincount(number, part) / total for part in (np.abs(exact), exact))
+            columns = {"group": groups, "share": share, "net": net, "images": images}
+            table = pd.DataFrame(columns | {"by_size": images / len(row)}).assign(query=query)
+            tables.append(table.sort_values("share", ascending=False, kind="stable"))
+    return pd.concat(tables, ignore_index=True)[GROUP_COLUMNS]
+
+
+def training_images(results: Path | str) -> pd.DataFrame:
+    """Label, source_index, path and caption of each training image, by its row in images/train.h5.
+
+    Paths and captions are empty where images have none.
+    """
+    return _about(Path(results) / "images/train.h5")
+
+
 def tabulate(
     scores: Path, train_images: Path, query_images: Path, *, count: int, queries: Sequence[int] | None = None
 ) -> pd.DataFrame:
@@ -79,26 +133,57 @@ def tabulate(
     """
     about = _about(train_images)
     with artifacts.read(scores, "scores") as artifact:
-        of, n = artifact.shape("scores")
+        n = artifact.shape("scores")[1]
         if count > n:
             raise UserError(
                 f"{scores}: the first {count} of {n} training images were asked for; "
                 "lower attributions.count or report.most"
             )
-        chosen = range(of) if queries is None else queries
-        unknown = [query for query in chosen if not 0 <= query < of]
-        if unknown:
-            raise UserError(f"{scores}: no query {unknown[0]}, it has 0 to {of - 1}")
         lowest = 0 if artifact.attributes["magnitude"] else count
-        rows = [artifact.read("scores", (of, n), np.float32, slice(query, query + 1)) for query in chosen]
-    tables = [
-        _of_query(row[0], count, lowest).assign(query=query) for query, row in zip(chosen, rows, strict=True)
-    ]
+        tables = [
+            _of_query(row, count, lowest).assign(query=query) for query, row in _rows(artifact, queries)
+        ]
     table = pd.concat(tables, ignore_index=True).join(about, on="image").assign(method=scores.parent.name)
     for column, name in (("query_path", "paths"), ("query_caption", "captions")):
         texts = read_texts(query_images, name)
         table[column] = "" if texts is None else np.array(texts, object)[table["query"]]
     return table[COLUMNS]
+
+
+def _rows(
+    artifact: artifacts.Artifact, queries: Sequence[int] | None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The chosen queries, all without it, and their scores [N]."""
+    of, n = artifact.shape("scores")
+    chosen = range(of) if queries is None else queries
+    unknown = [query for query in chosen if not 0 <= query < of]
+    if unknown:
+        raise UserError(f"{artifact.path}: no query {unknown[0]}, it has 0 to {of - 1}")
+    for query in chosen:
+        yield query, artifact.read("scores", (of, n), np.float32, slice(query, query + 1))[0]
+
+
+def _groups(
+    about: pd.DataFrame, by: str | Sequence[Any] | pd.Series, n: int
+) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """The number of the group of each of n training images, and the groups that they number, sorted."""
+    if isinstance(by, str) and by not in GROUPED_BY:
+        raise UserError(
+            f"by: found {by!r}, allowed are {', '.join(GROUPED_BY)} or a group for each training image"
+        )
+    if isinstance(by, pd.Series) and not by.index.equals(about.index):
+        raise UserError(
+            f"by: found a Series with another index than the {len(about)} rows of training_images; "
+            "its values belong to images by their row"
+        )
+    of_each = about[by] if isinstance(by, str) else pd.Series(list(by), dtype=object)
+    if len(of_each) != n:
+        raise UserError(f"by: found groups for {len(of_each)} training images, the scores have {n}")
+    missing = of_each.isna() | (of_each == "")
+    if missing.any():
+        raise UserError(f"by: training image {missing.argmax()} has no group; each needs one")
+    number, groups = pd.factorize(of_each, sort=True)
+    return number, np.asarray(groups, object)
 
 
 def _of_query(scores: NDArray[np.float32], highest: int, lowest: int) -> pd.DataFrame:
