@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help demo new test test-slurm soak status lint format bench clean
+.PHONY: help demo new test browser test-slurm soak status lint format bench clean
 
 help:
 	@echo "make demo       attribute generated digits to their training images, on embedded data"
 	@echo "make new NAME=mine IMAGES=photographs MODEL=my-model PICTURES=my-pictures  begin with a model of your own"
 	@echo "make test       run all tests"
+	@echo "make browser    install Chromium, in which make test looks at the page"
 	@echo "make test-slurm run the workflow on a SLURM cluster, which this installs and starts on this machine"
 	@echo "make soak MINUTES=60  disturb the workflow at random, and compare what it makes"
 	@echo "make status NAME=cifar2  say what is done and left of a data set: jobs and GPU hours"
@@ -42,6 +43,9 @@ new: .venv/run
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"
 	$(BIN)/python -m pytest
+
+browser: .venv/dev
+	$(BIN)/python tests/browser.py
 
 test-slurm: .venv/dev
 	@echo "Starting SLURM on this machine, and running the workflow on it: about ten minutes on two cores"

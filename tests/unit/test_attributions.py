@@ -160,6 +160,7 @@ def test_groups_of_scores_that_are_all_zero_have_no_shares(tmp_path):
             "by: found a Series with another index than the 5 rows",
         ),
         ({"queries": [-1]}, "gen.h5: no query -1, it has 0 to 0"),
+        ({"queries": []}, "gen.h5: no queries were asked for, it has 0 to 0"),
         ({"split": "val"}, "scores/mine/val.h5: no such file"),
     ],
 )

@@ -129,7 +129,7 @@ def tabulate(
     and captions are empty where images have none.
 
     Raises:
-        UserError: there is no such query, or there are fewer training images than `count`.
+        UserError: there is no such query, none is asked for, or there are fewer training images than `count`.
     """
     about = _about(train_images)
     with artifacts.read(scores, "scores") as artifact:
@@ -156,6 +156,8 @@ def _rows(
     """The chosen queries, all without it, and their scores [N]."""
     of, n = artifact.shape("scores")
     chosen = range(of) if queries is None else queries
+    if not len(chosen):
+        raise UserError(f"{artifact.path}: no queries were asked for, it has 0 to {of - 1}")
     unknown = [query for query in chosen if not 0 <= query < of]
     if unknown:
         raise UserError(f"{artifact.path}: no query {unknown[0]}, it has 0 to {of - 1}")
