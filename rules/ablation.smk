@@ -12,8 +12,8 @@ rule summarise_ablation:
         script=lib("summarise_ablation.py"),
         code=lib("das/lds/changes.py", "das/lds/comparison.py", "das/plots.py"),
     output:
-        table="results/{dataset}/ablation.csv",
-        plot="results/{dataset}/ablation.png",
+        table=shown("results/{dataset}/ablation.csv", "ablation", "How far to trust it", "ablation"),
+        plot=shown("results/{dataset}/ablation.png", "ablation", "How far to trust it", "ablation, plot"),
     log:
         "logs/{dataset}/summarise_ablation.log",
     conda:

@@ -19,7 +19,7 @@ for rule_name, table, chosen in (
             script=lib("tabulate_attributions.py"),
             code=lib("das/attributions.py"),
         output:
-            f"results/{{dataset}}/{table}.csv",
+            shown(f"results/{{dataset}}/{table}.csv", "attributions", "Which images mattered", "table"),
         log:
             f"logs/{{dataset}}/{table}.log",
         conda:

@@ -129,6 +129,16 @@ def setting(*keys):
     return value
 
 
+def shown(file, caption, category, name):
+    """An output that Snakemake's own report shows (`snakemake --report`)."""
+    return report(
+        file,
+        caption=f"../workflow/report/{caption}.rst",
+        category=category,
+        labels={"data set": "{dataset}", "what": name},
+    )
+
+
 def lib(*names):
     """Scripts and modules that a result depends on: when they change, it is made again."""
     return [f"{SCRIPTS}/{name}" for name in names]

@@ -24,7 +24,7 @@ rule estimate_cost:
         script=lib("estimate_cost.py"),
         code=lib(*COST_CODE),
     output:
-        "results/{dataset}/cost.csv",
+        shown("results/{dataset}/cost.csv", "cost", "What it takes", "cost"),
     log:
         "logs/{dataset}/estimate_cost.log",
     localrule: True

@@ -81,9 +81,16 @@ rule summarise_counterfactual:
         script=lib("summarise_counterfactual.py"),
         code=lib("das/counterfactual.py", "das/plots.py"),
     output:
-        table="results/{dataset}/counterfactual.csv",
+        table=shown(
+            "results/{dataset}/counterfactual.csv", "counterfactual", "How far to trust it", "counterfactual"
+        ),
         queries="results/{dataset}/counterfactual_queries.csv",
-        plot="results/{dataset}/counterfactual.png",
+        plot=shown(
+            "results/{dataset}/counterfactual.png",
+            "counterfactual",
+            "How far to trust it",
+            "counterfactual, plot",
+        ),
     log:
         "logs/{dataset}/summarise_counterfactual.log",
     conda:

@@ -76,8 +76,8 @@ rule summarise_lds:
         script=lib("summarise_lds.py"),
         code=lib("das/plots.py"),
     output:
-        table="results/{dataset}/lds.csv",
-        plot="results/{dataset}/lds.png",
+        table=shown("results/{dataset}/lds.csv", "lds", "How far to trust it", "LDS"),
+        plot=shown("results/{dataset}/lds.png", "lds", "How far to trust it", "LDS, plot"),
     log:
         "logs/{dataset}/summarise_lds.log",
     conda:
@@ -96,9 +96,11 @@ rule compare_methods:
         code=lib("das/lds/comparison.py", "das/plots.py"),
     output:
         queries="results/{dataset}/lds_queries.csv",
-        pairs="results/{dataset}/lds_pairs.csv",
+        pairs=shown("results/{dataset}/lds_pairs.csv", "lds_pairs", "How far to trust it", "pairs of methods"),
         subsets="results/{dataset}/lds_subsets.csv",
-        plot="results/{dataset}/lds_subsets.png",
+        plot=shown(
+            "results/{dataset}/lds_subsets.png", "lds_subsets", "How far to trust it", "LDS by subsets"
+        ),
     log:
         "logs/{dataset}/compare_methods.log",
     conda:

@@ -104,7 +104,7 @@ rule join_images:
         code=lib("das/images.py", "das/shards.py", "das/plots.py"),
     output:
         images="results/{dataset}/images/gen.h5",
-        sheet="results/{dataset}/images/gen.png",
+        sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
     log:
         "logs/{dataset}/join_images.log",
     wildcard_constraints:

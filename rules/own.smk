@@ -41,7 +41,7 @@ if OWN_QUERIES:
             code=lib("das/images.py", "das/sources/decoding.py", "das/plots.py"),
         output:
             images="results/{dataset}/images/gen.h5",
-            sheet="results/{dataset}/images/gen.png",
+            sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
         log:
             "logs/{dataset}/take_queries.log",
         wildcard_constraints:

@@ -25,7 +25,7 @@ rule write_report:
             "das/plots.py",
         ),
     output:
-        "results/{dataset}/report.html",
+        shown("results/{dataset}/report.html", "page", "Which images mattered", "page"),
     log:
         "logs/{dataset}/write_report.log",
     conda:

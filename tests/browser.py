@@ -24,7 +24,9 @@ def install():
     for command in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         if subprocess.run(["apt-get", "--quiet", *command], env=environment).returncode:
-            raise SystemExit(f"error: apt-get {' '.join(command)} failed; the test of the page needs Chromium")
+            raise SystemExit(
+                f"error: apt-get {' '.join(command)} failed; the test of the page needs Chromium"
+            )
 
 
 if __name__ == "__main__":

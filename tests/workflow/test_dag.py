@@ -44,6 +44,19 @@ def test_the_whole_dag_makes_a_table_of_all_methods(undisturbed):
     )
 
 
+def test_snakemakes_own_report_has_the_results_with_captions(undisturbed, tmp_path):
+    page = tmp_path / "page.html"
+    undisturbed.make(*ALL, "--report", str(page))
+    text = page.read_text()
+    for name in ("lds.csv", "lds.png", "lds_pairs.csv", "gen.png"):
+        assert f"results/tiny/{'images/' * (name == 'gen.png')}{name}" in text
+    for caption in ("lds", "lds_pairs", "generated"):
+        words = (ROOT / f"workflow/report/{caption}.rst").read_text().split()
+        assert " ".join(words[:4]) in text
+    assert "How far to trust it" in text
+    assert "Which images mattered" in text
+
+
 def test_the_lds_of_pixels_follows_from_the_files_by_hand(undisturbed):
     """raw_cos needs no kernel: images, subsets and losses alone give its LDS, through scipy."""
     results = undisturbed.folder / "results/tiny"
