@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,6 +197,10 @@ def test_what_each_step_took_stands_in_the_page(folder):
     assert f"<td>two</td><td>{html.escape(NASTY)}</td><td>7</td><td>1234.6</td><td>98.7</td>" in page
     assert "<td>all</td><td>model</td><td>1</td><td>31.4</td><td>0.0</td>" in page
     assert page.count("<td>scores</td>") == 2
+    with h5py.File(folder / "two/gen.h5", "a") as file:
+        del file.attrs["costs"]
+    with pytest.raises(UserError, match=r"two/gen.h5: made by an older version; delete it and make it again"):
+        page_of(folder)
 
 
 def test_large_pictures_are_reduced(folder):

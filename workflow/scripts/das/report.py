@@ -23,6 +23,7 @@ from PIL import Image
 from das import artifacts
 from das.attributions import tabulate
 from das.counterfactual import KIND
+from das.errors import UserError
 from das.images import read_images
 from das.lds import MAIN_RULES
 from das.lds.statistics import MethodStatistics
@@ -174,6 +175,8 @@ def _before(model: Path, query_images: Path) -> pd.DataFrame:
 
 def _costs(method: str, artifact: artifacts.Artifact) -> pd.DataFrame:
     """Files, seconds and megabytes of each step of a method."""
+    if "costs" not in artifact.attributes:
+        raise UserError(f"{artifact.path}: made by an older version; delete it and make it again")
     seconds, size = artifact.attributes["seconds"], artifact.path.stat().st_size
     scores = {"step": "scores", "files": 1, "seconds": seconds, "bytes": size}
     return _cost_table(method, [*json.loads(artifact.attributes["costs"]), scores])
