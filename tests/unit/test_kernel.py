@@ -8,7 +8,7 @@ import pytest
 
 from das import artifacts, shards
 from das.errors import UserError
-from das.kernel import DualKernel, PrimalKernel, build_kernel
+from das.kernel import DualKernel, PrimalKernel, SolvedKernel, build_kernel
 from das.projection import fold
 from das.shards import Shards
 
@@ -66,6 +66,29 @@ def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
         kernel_norm, feature_norm = kernel.norms(train, damping.absolute)
         np.testing.assert_allclose(kernel_norm, np.linalg.norm(G @ K, axis=1), rtol=1e-6)
         np.testing.assert_allclose(feature_norm, np.linalg.norm(G, axis=1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_solving_for_each_damping_gives_the_same(given, monkeypatch):
+    """As the dense formula, whether the matrix is that of the features or another one."""
+    random = np.random.default_rng(7)
+    G, G_q, other = (random.normal(size=(rows, 7)) for rows in (19, 5, 30))
+    H = other.T @ other if given else G.T @ G
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 7 * 3)
+    kernel = build_kernel(InMemory(G), H.copy() if given else None, inner_alone=True)
+    assert type(kernel) is SolvedKernel
+    for relative in DAMPINGS:
+        damping = kernel.damping(relative).absolute
+        assert damping == pytest.approx(relative * np.trace(H) / 7)
+        found = kernel.inner(kernel.query(G_q), kernel.train(range(19)), damping)
+        expected = G_q @ np.linalg.inv(H + damping * np.eye(7)) @ G.T
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_matrix_that_is_no_kernel_is_one_line():
+    kernel = build_kernel(InMemory(np.eye(3)), np.diag([5.0, 1.0, -2.0]), inner_alone=True)
+    with pytest.raises(UserError, match=r"^kernel: not positive definite with the damping 1.33; make"):
+        kernel.solve(np.eye(3), kernel.damping(1).absolute)
 
 
 @pytest.mark.parametrize(("n", "k"), [(7, 19), (19, 7), (9, 9)])

@@ -294,8 +294,8 @@ def test_only_one_part_has_its_kernel_in_memory(tmp_path, monkeypatch):
     alive, most = weakref.WeakSet(), []
     build = providers.build_kernel
 
-    def counted(*arguments):
-        kernel = build(*arguments)
+    def counted(*arguments, **named):
+        kernel = build(*arguments, **named)
         alive.add(kernel)
         most.append(len(alive))
         return kernel

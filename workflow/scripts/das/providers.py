@@ -18,7 +18,7 @@ from das import artifacts
 from das.attribution import KERNEL_AGREES
 from das.clean import LATENTS, PIXELS, clean_shape, read_clean
 from das.errors import UserError
-from das.kernel import Damping, Floats, Kernel, build_kernel
+from das.kernel import Damping, Floats, Kernel, SpectralKernel, build_kernel
 from das.losses import read_losses
 from das.shards import Shards, blocks
 
@@ -45,9 +45,23 @@ class Provider(ABC):
 
 
 class DampedProvider(Provider):
-    """One whose fields depend on the damping of its kernel."""
+    """One whose fields depend on the damping of its kernel.
 
-    kernel: Kernel
+    Args:
+        query: features of the queries, [Q, k].
+    """
+
+    def __init__(self, kernel: Kernel, query: Floats) -> None:
+        self.kernel = kernel
+        self._coordinates = kernel.query(query)
+        self._solved: dict[float, Floats] = {}
+        self._coordinates_of = _latest(kernel.train)
+
+    def inner(self, rows: range, damping: float) -> Floats:
+        """g_qᵀ K g_i, [Q, len(rows)], of consecutive training images; queries are solved for each λ once."""
+        if damping not in self._solved:
+            self._solved[damping] = self.kernel.solve(self._coordinates, damping)
+        return self._solved[damping] @ self._coordinates_of(rows).T
 
 
 class FeatureProvider(Provider):
@@ -73,21 +87,23 @@ class KernelProvider(DampedProvider):
     def __init__(self, train: Shards, query: Shards, given: Path | None, wanted: Sequence[str]) -> None:
         self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
         self._wanted, self.own = wanted, given is None
-        self.kernel = build_kernel(train, None if given is None else read_kernel(given, train))
-        parts = [self.kernel.query(query.read(rows)) for rows in blocks(query.n, query.k)]
-        self._query: Floats = np.concatenate(parts)
-        self._train = _latest(self.kernel.train)
+        matrix = None if given is None else read_kernel(given, train)
+        # The own kernel may have to choose a damping, by its spectrum.
+        inner_alone = given is not None and not {"leverage", "norms"} & set(wanted)
+        super().__init__(build_kernel(train, matrix, inner_alone), query.read(range(query.n)))
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         if damping is None:
             return {}
-        train, given = self._train(rows), {}
+        given = {}
         if "kernel" in self._wanted:
-            given["inner"] = self.kernel.inner(self._query, train, damping.absolute)
-        if "leverage" in self._wanted:
-            given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
-        if "norms" in self._wanted:
-            given["kernel_norm"], given["feature_norm"] = self.kernel.norms(train, damping.absolute)
+            given["inner"] = self.inner(rows, damping.absolute)
+        if isinstance(self.kernel, SpectralKernel):
+            train = self._coordinates_of(rows)
+            if "leverage" in self._wanted:
+                given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
+            if "norms" in self._wanted:
+                given["kernel_norm"], given["feature_norm"] = self.kernel.norms(train, damping.absolute)
         return given
 
 
@@ -145,18 +161,16 @@ class ImageKernelProvider(ImageProvider, DampedProvider):
     """The input "image_kernel": of pixels, or latents, as if they were features."""
 
     def __init__(self, train: Path, query: Path) -> None:
-        super().__init__(train, query)
+        ImageProvider.__init__(self, train, query)
         images = _CentredImages(train)
-        self.kernel = build_kernel(images)
-        self._coordinates = self.kernel.query(self._query - images.mean)
-        self._train = _latest(self.kernel.train)
+        DampedProvider.__init__(self, build_kernel(images, inner_alone=True), self._query - images.mean)
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         if damping is None:
             return {}
         # Relative to this kernel: beside that of gradients its scale is another one.
         absolute = self.kernel.damping(damping.relative).absolute
-        return {"image_inner": self.kernel.inner(self._coordinates, self._train(rows), absolute)}
+        return {"image_inner": self.inner(rows, absolute)}
 
 
 class _CentredImages:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from das import artifacts
 from das.attribution import Candidates
 from das.errors import UserError
-from das.kernel import Damping
+from das.kernel import Damping, SpectralKernel
 from das.methods import Block, Method
 from das.providers import (
     DampedProvider,
@@ -252,7 +252,8 @@ class PartScorer:
         The features' kernel is that of a linear model of the residuals r_i; the damping is the one with
         which this model predicts best the residual of an image that it was not fitted to.
         """
-        kernel = next(p.kernel for p in self._providers if isinstance(p, KernelProvider))
+        kernels = [p.kernel for p in self._providers if isinstance(p, KernelProvider)]
+        kernel = next(kernel for kernel in kernels if isinstance(kernel, SpectralKernel))
         residual = next(p.residual for p in self._providers if isinstance(p, ErrorProvider))
         return int(np.argmin([kernel.gcv(residual, damping.absolute) for damping in dampings]))
 
