@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from httpx2 import ConnectError
 from peft import LoraConfig
 from safetensors.torch import load_file
@@ -19,7 +19,7 @@ from das.configuration import load_yaml
 from das.errors import UserError
 from das.inputs import PixelInputs
 from das.models import base, hub, lora, unet
-from das.paths import BASE_MODEL_FILES
+from das.paths import BASE_MODEL_FILES, PIPELINE_FILES
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -171,6 +171,33 @@ def test_a_base_model_from_the_hub_is_fetched_whole(tmp_path, monkeypatch):
     (origin / "unet/config.json").unlink()
     with pytest.raises(UserError, match=r"someone/tiny on the hub has no unet/config\.json"):
         hub.fetch("someone/tiny", tmp_path / "again", BASE_MODEL_FILES, "model.base")
+
+
+def test_a_pipeline_of_the_first_kind_is_put_into_folders(tmp_path, monkeypatch):
+    """As Google's DDPM models lie on the hub: everything at the root, weights in the older format."""
+    torch.manual_seed(0)
+    network = UNet2DModel.from_config(UNET)
+    DDPMPipeline(network, DDPMScheduler()).save_pretrained(tmp_path / "saved")
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    shutil.copy(tmp_path / "saved/model_index.json", origin)
+    shutil.copy(tmp_path / "saved/unet/config.json", origin)
+    shutil.copy(tmp_path / "saved/scheduler/scheduler_config.json", origin)
+    torch.save(network.state_dict(), origin / "diffusion_pytorch_model.bin")
+
+    class Api:
+        def list_repo_files(self, name):
+            return [path.name for path in origin.iterdir()]
+
+    def download(name, file, local_dir):
+        local_dir.mkdir(exist_ok=True)
+        shutil.copy(origin / file, local_dir / file)
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    hub.fetch("someone/tiny", tmp_path / "fetched", PIPELINE_FILES, "model.path")
+    found = unet.UNet.take(tmp_path / "fetched").network.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):

@@ -235,6 +235,18 @@ def test_files_that_are_missing_are_named(folder):
         own.require(other)
 
 
+def test_the_name_of_a_model_on_the_hub_is_where_it_is_downloaded_to(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = settings(folder, model={"path": "someone/tiny"})
+    assert found["model"]["path"] == "data/models/someone--tiny"
+    with pytest.raises(UserError, match=r"no folder 'someone/tiny', nor .* --pipeline someone/tiny`"):
+        own.require(found)
+    (folder / "data/models").mkdir(parents=True)
+    (folder / "model").rename(folder / "data/models/someone--tiny")
+    own.require(found)
+    assert own.read_network("someone/tiny")["sample_size"] == 8
+
+
 def test_a_folder_without_pictures_or_images_is_named(folder):
     (folder / "empty").mkdir()
     with pytest.raises(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from das.errors import UserError
-from das.paths import MODEL_FILES
+from das.paths import PIPELINE_FILES, base_model_folder
 from das.sources.locate import image_files
 
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")
@@ -33,6 +34,7 @@ def complete(settings: dict[str, Any]) -> None:
     """Fill in what the settings of a data set leave to the user's files; what is wrong, `require` says."""
     source, split, model = settings["source"], settings["split"], settings["model"]
     if "path" in model:
+        model["path"] = base_model_folder(model["path"])
         model |= {"family": "unet", "unet": f"{model['path']}/{NETWORK}"}
         settings["train"]["checkpoints"] = []
     if "folder" in settings["queries"]:
@@ -74,8 +76,7 @@ def require(settings: dict[str, Any]) -> None:
 
 
 def _require_model(folder: Path, source: dict[str, Any]) -> None:
-    if not folder.is_dir():
-        raise UserError(f"model.path: no folder {str(folder)!r}, expected a diffusers pipeline")
+    _require_folder(str(folder))
     pipeline = _read(folder, "model_index.json").get("_class_name")
     if pipeline not in PIPELINES:
         raise UserError(
@@ -130,9 +131,22 @@ def read_network(folder: str) -> dict[str, Any]:
     Raises:
         UserError: there is none.
     """
-    if not Path(folder).is_dir():
-        raise UserError(f"model.path: no folder {folder!r}, expected a diffusers pipeline")
-    return _read(Path(folder), NETWORK)
+    found = base_model_folder(folder)
+    _require_folder(found)
+    return _read(Path(found), NETWORK)
+
+
+def _require_folder(folder: str) -> None:
+    if Path(folder).is_dir():
+        return
+    downloaded = re.fullmatch(r"data/models/([\w.-]+?)--([\w.-]+)", folder)
+    if downloaded:
+        name = "/".join(downloaded.groups())
+        raise UserError(
+            f"model.path: no folder {name!r}, nor {folder!r} from the Hugging Face hub; to download it run "
+            f"`.venv/bin/python workflow/scripts/fetch_base_model.py --pipeline {name}`"
+        )
+    raise UserError(f"model.path: no folder {folder!r}, expected a diffusers pipeline")
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -140,8 +154,9 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads((folder / name).read_text())
     except OSError as error:
-        needed = ", ".join(file for file in MODEL_FILES["unet"] if file != "provenance.json")
-        raise UserError(f"{folder / name}: {error.strerror}; a model's folder holds {needed}") from error
+        raise UserError(
+            f"{folder / name}: {error.strerror}; a model's folder holds {', '.join(PIPELINE_FILES)}"
+        ) from error
     except ValueError as error:
         raise UserError(f"{folder / name}: not a readable JSON file ({error})") from error
     if not isinstance(content, dict):

@@ -32,6 +32,9 @@ IDENTITY_FILES = {
     for family, files in MODEL_FILES.items()
 }
 
+# The files of a pipeline of the user's own that are read.
+PIPELINE_FILES = tuple(name for name in MODEL_FILES["unet"] if name != "provenance.json")
+
 # The files of a base model that are read. The scheduler goes with the UNet, the tokenizer with its encoder.
 BASE_MODEL_FILES = (
     "model_index.json",

@@ -34,14 +34,17 @@ def fetch(name: str, folder: Path, files: Sequence[str], setting: str) -> None:
     try:
         offered = set(HfApi().list_repo_files(name))
         for file in (*files[1:], files[0]):
-            older = _older(Path(file)).as_posix()
             if file == files[0]:
                 convert(folder, files)
-            if file not in offered and older not in offered:
+            found = next((place for place in _places(Path(file)) if place in offered), None)
+            if found is None:
                 raise UserError(
                     f"{setting}: {name} on the hub has no {file}; it is not the kind that is needed"
                 )
-            hf_hub_download(name, file if file in offered else older, local_dir=folder)
+            hf_hub_download(name, found, local_dir=folder)
+            target = (folder / file).with_name(Path(found).name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (folder / found).replace(target)
     except (HTTPError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -69,6 +72,11 @@ def convert(folder: Path, files: Sequence[str]) -> None:
         with replacing(target) as beside:
             # Copies, because safetensors refuses tensors that share memory.
             save_file({key: t.contiguous().clone() for key, t in tensors.items()}, beside, {"format": "pt"})
+
+
+def _places(file: Path) -> list[str]:
+    """Where a file may lie: in its place, in the older format, or at the root as in the first pipelines."""
+    return [file.as_posix(), _older(file).as_posix(), file.name, _older(file).name]
 
 
 def _older(file: Path) -> Path:
