@@ -450,14 +450,11 @@ def pool_folders(keep):
 
 
 def counterfactual(wildcards):
-    """The section of that name of a data set's settings, which has to ask for something."""
-    section = dataset(wildcards)["counterfactual"]
-    if not section["queries"]:
-        fail(
-            f"{wildcards.dataset}: counterfactual.queries: not set; say for how many generated images a model is "
-            "retrained, and without how many training images (counterfactual.images)"
-        )
-    return section
+    """The section of that name of a data set's settings, which has to ask for something that can be made."""
+    try:
+        return configuration.require_counterfactual(dataset(wildcards), wildcards.dataset)
+    except UserError as error:
+        fail(error)
 
 
 def removal_scores(wildcards):

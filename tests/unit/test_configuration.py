@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from das.configuration import load_datasets, load_yaml, merge, validate
+from das.configuration import load_datasets, load_yaml, merge, require_counterfactual, validate
 from das.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -119,8 +119,6 @@ def test_the_published_settings_of_cifar2():
         ({"retrain": {"subsets": 1, "seed": 104}}, r"retrain\.seed: random state 104 also draws"),
         ({"retrain": {"subsets": 33, "seed": 10, "seed_step": 1}}, r"retrain\.seed: random state 42 also"),
         ({"lds": {"subsets": 501}, "retrain": {"subsets": 1}}, r"retrain\.seed: random state 1042 also"),
-        ({"counterfactual": {"queries": 201}}, r"counterfactual\.queries: found 201, allowed is at most 200"),
-        ({"counterfactual": {"images": 1000}}, r"counterfactual\.images: found 1000, allowed is at most 999"),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_line(change, message):
@@ -135,11 +133,26 @@ def test_a_name_that_no_file_could_have_is_one_line():
         load_datasets(ROOT / "config/datasets", {"my-set": {}}, SCHEMA)
 
 
-def test_a_counterfactual_evaluation_needs_to_know_how_many_images_go():
-    with pytest.raises(
-        UserError, match=r"cifar10\.yaml .*: counterfactual: required key 'images' is missing"
-    ):
-        load_datasets(ROOT / "config/datasets", {"cifar10": {"counterfactual": {"queries": 2}}}, SCHEMA)
+@pytest.mark.parametrize(
+    ("name", "section", "message"),
+    [
+        ("cifar10", {"queries": 2}, r"cifar10: counterfactual\.images: not set; say for how many"),
+        ("cifar10", {"images": 2}, r"cifar10: counterfactual\.queries: not set; say for how many"),
+        ("digits", {"queries": 201}, r"digits: counterfactual\.queries: found 201, allowed is at most 200"),
+        ("digits", {"images": 1000}, r"digits: counterfactual\.images: found 1000, allowed is at most 999"),
+    ],
+)
+def test_a_counterfactual_evaluation_that_cannot_be_made_is_one_line(name, section, message):
+    """And one that is not asked for stands in nobody's way."""
+    found = load_datasets(ROOT / "config/datasets", {name: {"counterfactual": section}}, SCHEMA)[name]
+    with pytest.raises(UserError, match=message):
+        require_counterfactual(found, name)
+
+
+def test_a_counterfactual_evaluation_as_configured_can_be_made():
+    found = load_datasets(ROOT / "config/datasets", {}, SCHEMA)
+    for name in ("digits", "cifar2", "celeba", "artbench2"):
+        assert require_counterfactual(found[name], name) == found[name]["counterfactual"]
 
 
 @pytest.mark.parametrize(

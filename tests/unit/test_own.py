@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from das import artifacts, own
-from das.configuration import load_datasets
+from das.configuration import load_datasets, require_counterfactual
 from das.errors import UserError
 from das.images import read_images, read_texts, take_images
 from das.inputs import PixelInputs
@@ -235,6 +235,14 @@ def test_files_that_are_missing_are_named(folder):
         own.require(other)
 
 
+def test_a_model_that_is_not_trained_here_has_no_counterfactual(folder):
+    found = settings(folder, counterfactual={"queries": 1, "images": 1})
+    with pytest.raises(
+        UserError, match=r"mine: counterfactual.queries: found 1, allowed is 0 with model.path"
+    ):
+        require_counterfactual(found, "mine")
+
+
 def test_the_name_of_a_model_on_the_hub_is_where_it_is_downloaded_to(folder, monkeypatch):
     monkeypatch.chdir(folder)
     found = settings(folder, model={"path": "someone/tiny"})
@@ -265,10 +273,6 @@ def test_a_folder_without_pictures_or_images_is_named(folder):
         ({"model": {"path": "m", "family": "unet"}}, r"model.family: model.path takes its place, remove it"),
         ({"generate": {"count": 3}}, r"generate.count: queries.folder takes its place, remove it"),
         ({"ensemble": {"seeds": [1]}}, r"ensemble.seeds: a model of your own \(model.path\) has none"),
-        (
-            {"counterfactual": {"queries": 1, "images": 1}},
-            r"counterfactual.queries: found 1, allowed is 0 with model.path: only a model",
-        ),
         ({"lds": {"subsets": 8}}, r"train: required key 'epochs', 'batch_size', 'learning_rate' is"),
         (
             {"lds": {"subsets": 3}},

@@ -103,6 +103,33 @@ def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> d
     return datasets
 
 
+def require_counterfactual(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """The section `counterfactual`, if what it asks for can be made; looked at when it is asked for.
+
+    Raises:
+        UserError: one line with the data set `name` and the key.
+    """
+    queries, images = (settings["counterfactual"].get(key) for key in ("queries", "images"))
+    if not queries or not images:
+        raise UserError(
+            f"{name}: counterfactual.{'images' if queries else 'queries'}: not set; say for how many "
+            "generated images (queries) models are retrained, and without how many training images (images)"
+        )
+    for section, key in (("model", "path"), ("queries", "folder")):
+        if key in settings[section]:
+            raise UserError(
+                f"{name}: counterfactual.queries: found {queries}, allowed is 0 with {section}.{key}: only a "
+                "model that is trained here, and what it generates, can be made again without some images"
+            )
+    for key, found, most in (
+        ("queries", queries, settings["generate"]["count"]),
+        ("images", images, settings["split"]["train"] - 1),
+    ):
+        if found > most:
+            raise UserError(f"{name}: counterfactual.{key}: found {found}, allowed is at most {most}")
+    return dict(settings["counterfactual"])
+
+
 def _require_keys(settings: dict[str, Any], name: str) -> None:
     """Refuse keys that are missing, or of no use, because of what the user brings along or leaves out.
 
@@ -136,33 +163,8 @@ def _require_keys(settings: dict[str, Any], name: str) -> None:
                 raise UserError(f"{name}: {section}.{key}: {other} takes its place, remove it")
     if not trained and settings["ensemble"]["seeds"]:
         raise UserError(f"{name}: ensemble.seeds: a model of your own (model.path) has none, remove them")
-    if settings["counterfactual"]["queries"]:
-        _require_counterfactual(settings, name)
     if not generated and settings["model"].get("family") == "lora":
         raise UserError(f"{name}: queries.folder: not supported with model.family lora, remove it")
-
-
-def _require_counterfactual(settings: dict[str, Any], name: str) -> None:
-    """Refuse a counterfactual evaluation of models or pictures that cannot be made again.
-
-    Raises:
-        UserError: one line with the file `name` and the key.
-    """
-    queries, images = (settings["counterfactual"].get(key) for key in ("queries", "images"))
-    for section, key in (("model", "path"), ("queries", "folder")):
-        if key in settings[section]:
-            raise UserError(
-                f"{name}: counterfactual.queries: found {queries}, allowed is 0 with {section}.{key}: only a "
-                "model that is trained here, and what it generates, can be made again without some images"
-            )
-    if images is None:
-        raise UserError(f"{name}: counterfactual: required key 'images' is missing")
-    for key, found, most in (
-        ("queries", queries, settings["generate"]["count"]),
-        ("images", images, settings["split"].get("train", math.inf) - 1),
-    ):
-        if found > most:
-            raise UserError(f"{name}: counterfactual.{key}: found {found}, allowed is at most {most}")
 
 
 def _check_dataset(settings: dict[str, Any], name: str) -> None:
