@@ -54,8 +54,9 @@ try:
         schemas / "dataset.schema.yaml",
     )
     for settings in DATASETS.values():
-        if "path" not in settings["model"] and not os.path.isabs(settings["model"]["unet"]):
-            settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, settings["model"]["unet"]))
+        unet, own_network = settings["model"]["unet"], "path" in settings["model"]
+        if not os.path.isabs(unet) and (not own_network or unet == own.STABLE_DIFFUSION):
+            settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, unet))
 except UserError as error:
     fail(error)
 
@@ -236,10 +237,24 @@ SCORING_CODE = (
 )
 
 
+def own_model_path(wildcards):
+    """The folder of a model of the user's own, or the file of its adapters."""
+    model = dataset(wildcards)["model"]
+    return str(own.adapter_file(model["path"])) if "base" in model else model["path"]
+
+
 def own_model_files(wildcards):
     """The files of a model of the user's own that are read."""
-    folder = dataset(wildcards)["model"]["path"]
-    return [f"{folder}/{name}" for name in (own.NETWORK, own.SCHEDULE, own.WEIGHTS)]
+    path = own_model_path(wildcards)
+    if dataset(wildcards)["model"]["family"] == "lora":
+        return [path]
+    return [f"{path}/{name}" for name in (own.NETWORK, own.SCHEDULE, own.WEIGHTS)]
+
+
+def own_schedule(name):
+    """The noise schedule of the user's own by which models are retrained; none where it is the workflow's."""
+    model = DATASETS[name]["model"]
+    return [f"{model['path']}/{own.SCHEDULE}"] if "path" in model and model["family"] == "unet" else []
 
 
 def source_code(wildcards):

@@ -1,27 +1,34 @@
 """A model and pictures of the user's own, in the place of training and generating.
 
-Needs results/{dataset}/images/train.h5 and what `model.path` and `queries.folder` name.
+Needs results/{dataset}/images/train.h5, or latents/train.h5, and what `model.path` and `queries.folder` name.
 Makes results/{dataset}/model/, images/gen.h5 and images/gen.png.
 """
 
-if OWN_MODELS:
+for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
+    names = [name for name in OWN_MODELS if DATASETS[name]["model"]["family"] == family]
+    if not names:
+        continue
 
-    rule take_model:
+    rule:
+        name:
+            rule_name
         input:
             files=own_model_files,
-            inputs="results/{dataset}/images/train.h5",
+            base=base_model,
+            inputs=inputs_of("train"),
             script=lib("take_model.py"),
-            code=lib("das/models/unet.py", "das/models/base.py"),
+            code=lib(f"das/models/{family}.py", "das/models/base.py"),
         output:
-            paths.model_paths("results/{dataset}/model", "unet"),
+            paths.model_paths("results/{dataset}/model", family),
         log:
-            "logs/{dataset}/take_model.log",
+            f"logs/{{dataset}}/{rule_name}.log",
         wildcard_constraints:
-            dataset="|".join(OWN_MODELS),
+            dataset="|".join(names),
         conda:
             "../envs/das.yaml"
         params:
-            path=setting("model", "path"),
+            path=own_model_path,
+            base=lambda wildcards: dataset(wildcards)["model"].get("base", ""),
             # Another model may come with older files, for example by another link.
             stamp=lambda wildcards, input: [(os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in input.files],
             folder=lambda wildcards, output: os.path.dirname(output[0]),
@@ -29,7 +36,7 @@ if OWN_MODELS:
             "{wildcards.dataset}: taking the model in {params.path}"
         shell:
             "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
-            " --model {params.path:q} --inputs {input.inputs} --output {params.folder}"
+            " --model {params.path:q} --base {params.base:q} --inputs {input.inputs} --output {params.folder}"
 
 
 if OWN_QUERIES:

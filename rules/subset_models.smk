@@ -25,7 +25,7 @@ for pool, name, suffix, models in subset_model_jobs(POOLS):
             subsets=POOLS[pool].subsets.replace("{dataset}", name),
             unet=DATASETS[name]["model"]["unet"],
             base=lambda wildcards, name=name: base_model_of(name),
-            schedule=[f"{DATASETS[name]['model']['path']}/{own.SCHEDULE}"] if name in OWN_MODELS else [],
+            schedule=own_schedule(name),
             launcher=LAUNCHER,
             script=lib("train_subset_models.py"),
             code=lib("das/subsets.py", *(f"das/{file}" for file in code_of("train", family))),

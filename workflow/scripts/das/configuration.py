@@ -153,7 +153,7 @@ def _require_keys(settings: dict[str, Any], name: str) -> None:
             f"{name}: split.val: found 0, but {retrained[0]} measures losses of held-out images too"
         )
     useless = {
-        "model": ("family", "unet", "base", "rank", "dropout") * (not trained),
+        "model": ("family", "unet", "rank", "dropout") * (not trained),
         "generate": ("count", "prompts", "guidance") * (not generated),
     }
     for section, keys in useless.items():
@@ -163,8 +163,8 @@ def _require_keys(settings: dict[str, Any], name: str) -> None:
                 raise UserError(f"{name}: {section}.{key}: {other} takes its place, remove it")
     if not trained and settings["ensemble"]["seeds"]:
         raise UserError(f"{name}: ensemble.seeds: a model of your own (model.path) has none, remove them")
-    if not generated and settings["model"].get("family") == "lora":
-        raise UserError(f"{name}: queries.folder: not supported with model.family lora, remove it")
+    if not generated and (settings["model"].get("family") == "lora" or "base" in settings["model"]):
+        raise UserError(f"{name}: queries.folder: not supported with low-rank adapters, use generate.prompts")
 
 
 def _check_dataset(settings: dict[str, Any], name: str) -> None:

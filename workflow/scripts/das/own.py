@@ -28,14 +28,25 @@ SCHEDULERS = (
 )
 SCHEDULE, NETWORK = "scheduler/scheduler_config.json", "unet/config.json"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+# Low-rank adapters, as diffusers saves them, and the layers of Stable Diffusion 1 that they may change.
+ADAPTERS = "pytorch_lora_weights.safetensors"
+ADAPTED = ("to_q", "to_k", "to_v", "to_out.0")
+_ADAPTER = re.compile(r"(?:unet\.)?(.+)\.(lora_A|lora_B|lora\.down|lora\.up)\.weight")
+# The UNet of Stable Diffusion 1, where a base model has not been downloaded yet.
+STABLE_DIFFUSION = "config/models/stable-diffusion-1.json"
 
 
 def complete(settings: dict[str, Any]) -> None:
     """Fill in what the settings of a data set leave to the user's files; what is wrong, `require` says."""
     source, split, model = settings["source"], settings["split"], settings["model"]
     if "path" in model:
-        model["path"] = base_model_folder(model["path"])
-        model |= {"family": "unet", "unet": f"{model['path']}/{NETWORK}"}
+        if "base" in model:
+            unet = f"{base_model_folder(model['base'])}/{NETWORK}"
+            model |= {"family": "lora", "unet": unet if Path(unet).exists() else STABLE_DIFFUSION}
+            model["rank"] = _rank(model["path"])
+        else:
+            model["path"] = base_model_folder(model["path"])
+            model |= {"family": "unet", "unet": f"{model['path']}/{NETWORK}"}
         settings["train"]["checkpoints"] = []
     if "folder" in settings["queries"]:
         count = len(image_files(settings["queries"]["folder"]))
@@ -71,8 +82,65 @@ def require(settings: dict[str, Any]) -> None:
             f"source.path: {settings['source']['path']!r} has {found} images, of which split.val takes "
             f"{settings['split']['val']}; at least 2 must be left for training"
         )
-    if "path" in settings["model"]:
-        _require_model(Path(settings["model"]["path"]), settings["source"])
+    model = settings["model"]
+    if "path" in model and "base" in model:
+        _require_adapters(adapter_file(model["path"]))
+    elif "path" in model:
+        _require_model(Path(model["path"]), settings["source"])
+
+
+def adapter_file(path: str) -> Path:
+    """The file of adapters that `model.path` names, or that lies in the folder of that name."""
+    return Path(path) if path.endswith(".safetensors") else Path(path, ADAPTERS)
+
+
+def _rank(path: str) -> int:
+    """The rank of adapters; 0 where they cannot be used."""
+    try:
+        return _require_adapters(adapter_file(path))
+    except UserError:
+        return 0
+
+
+def _require_adapters(file: Path) -> int:
+    """The rank of the adapters in a file; only its header is read.
+
+    Raises:
+        UserError: there is no such file, or it holds anything but adapters of attention layers, of one rank.
+    """
+    shapes = _read_shapes(file)
+    ranks = set()
+    for name, shape in shapes.items():
+        matched = _ADAPTER.fullmatch(name)
+        if name.startswith(("text_encoder", "lora_te")) or matched is None:
+            raise UserError(
+                f"{file}: holds {name!r}; supported are adapters of the UNet alone, as diffusers saves them"
+            )
+        layer, part = matched.groups()
+        if not layer.endswith(ADAPTED):
+            raise UserError(f"{file}: adapts {layer!r}, supported are layers {', '.join(ADAPTED)}")
+        ranks.add(shape[0] if part in ("lora_A", "lora.down") else shape[1])
+    if len(ranks) != 1:
+        found = " and ".join(map(str, sorted(ranks))) or "no adapters"
+        raise UserError(f"{file}: found rank {found}, supported is one rank for all layers")
+    return int(ranks.pop())
+
+
+def _read_shapes(file: Path) -> dict[str, list[int]]:
+    """Names and shapes of the tensors in a file of safetensors, from its header."""
+    try:
+        with open(file, "rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            if size > 10**8:
+                raise ValueError("its header is too long")
+            header = json.loads(opened.read(size))
+            return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    except OSError as error:
+        pickled = file.with_suffix(".bin")
+        why = f"; {pickled.name}, a pickle, is never read" * pickled.exists()
+        raise UserError(f"model.path: {file}: {error.strerror}, expected low-rank adapters{why}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: not a file of safetensors ({error})") from error
 
 
 def _require_model(folder: Path, source: dict[str, Any]) -> None:

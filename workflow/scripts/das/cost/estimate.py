@@ -203,7 +203,8 @@ class Estimator:
 
     def _train_model(self) -> RuleCost:
         if "path" in self._settings["model"]:
-            return RuleCost("take_model", 1, disk=4 * self._network.trained)
+            rule = "take_adapters" if "base" in self._settings["model"] else "take_model"
+            return RuleCost(rule, 1, disk=4 * self._network.trained)
         checkpoints = len(self._settings["train"]["checkpoints"])
         return self._training("train_model", 1, 1, 1, self._counts["train"], saved=1 + checkpoints)
 

@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from numpy.typing import NDArray
 from peft import LoraConfig
+from safetensors import safe_open
 from torch import nn
 
 from das.errors import UserError
@@ -104,6 +105,48 @@ class Lora(Model):
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_(".lora_" in name)
         return cls(unet.eval().to(device), scheduler, record)
+
+    @classmethod
+    def take(cls, file: Path, base_name: str, inputs: Inputs) -> Lora:
+        """Load adapters that somebody else has trained and diffusers has saved.
+
+        Args:
+            file: with `das.own.ADAPTED` layers of one rank, see `das.own.require`.
+            inputs: latents of the training images, by the encoders of the same base model.
+
+        Raises:
+            UserError: they do not fit the base model, or are scaled.
+        """
+        base = BaseModel(base_name)
+        if not isinstance(inputs, LatentInputs):
+            raise UserError(f"model.base: {base_name} works on latents, but the inputs are pixels")
+        _require_encoders(base, inputs.encoders)
+        path = base.folder / "unet/config.json"
+        config = json.loads(path.read_text()) | {"sample_size": inputs.shape[1]}
+        unet = base.unet(config, str(path))
+        with safe_open(file, "pt") as opened:
+            prefix = "unet" if all(name.startswith("unet.") for name in opened.keys()) else None  # noqa: SIM118
+        try:
+            unet.load_lora_adapter(file.parent, prefix=prefix, weight_name=file.name, adapter_name=ADAPTER)
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{file}: does not fit {base.folder} ({reason})") from error
+        rank = next(len(m.lora_A[ADAPTER].weight) for m in unet.modules() if hasattr(m, "lora_A"))
+        _require_rank(unet, rank, file)
+        record = {
+            "family": cls.family,
+            "base": base_name,
+            "unet_sha256": base.sha256("unet", "scheduler"),
+            "unet_path": str(path),
+            "unet": config,
+            "rank": rank,
+            "dropout": 0.0,
+            "latents": list(inputs.shape),
+            "encoders_sha256": inputs.encoders,
+        }
+        taken = cls(unet.eval(), base.scheduler(), record)
+        _ = taken.schedule  # refuses other predictions
+        return taken
 
     def write(self, folder: Path) -> None:  # noqa: D102
         network: Any = self.network
