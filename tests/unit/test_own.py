@@ -272,6 +272,8 @@ def test_a_folder_without_pictures_or_images_is_named(folder):
     [
         ({"model": {"path": "m", "family": "unet"}}, r"model.family: model.path takes its place, remove it"),
         ({"generate": {"count": 3}}, r"generate.count: queries.folder takes its place, remove it"),
+        ({"generate": {"steps": 10}}, r"generate.steps: queries.folder takes its place, remove it"),
+        ({"train": {"checkpoints": [50]}}, r"train.checkpoints: model.path takes its place, remove it"),
         ({"ensemble": {"seeds": [1]}}, r"ensemble.seeds: a model of your own \(model.path\) has none"),
         ({"lds": {"subsets": 8}}, r"train: required key 'epochs', 'batch_size', 'learning_rate' is"),
         (

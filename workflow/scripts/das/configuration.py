@@ -96,8 +96,9 @@ def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> d
         base = load_yaml(files[name]) if name in files else {}
         if name in files and name in changes:
             source += f" (changed by datasets.{name})"
-        datasets[name] = validate(merge(base, changes.get(name, {})), schema_path, source)
-        _require_keys(datasets[name], source)
+        given = merge(base, changes.get(name, {}))
+        datasets[name] = validate(given, schema_path, source)
+        _require_keys(datasets[name], given, source)
         own.complete(datasets[name])
         _check_dataset(datasets[name], source)
     return datasets
@@ -130,8 +131,11 @@ def require_counterfactual(settings: dict[str, Any], name: str) -> dict[str, Any
     return dict(settings["counterfactual"])
 
 
-def _require_keys(settings: dict[str, Any], name: str) -> None:
+def _require_keys(settings: dict[str, Any], given: dict[str, Any], name: str) -> None:
     """Refuse keys that are missing, or of no use, because of what the user brings along or leaves out.
+
+    Args:
+        given: the settings before defaults were filled in.
 
     Raises:
         UserError: one line with the file `name` and the key.
@@ -154,12 +158,13 @@ def _require_keys(settings: dict[str, Any], name: str) -> None:
         )
     useless = {
         "model": ("family", "unet", "rank", "dropout") * (not trained),
-        "generate": ("count", "prompts", "guidance") * (not generated),
+        "train": ("checkpoints",) * (not trained),
+        "generate": ("count", "prompts", "guidance", "steps", "seed") * (not generated),
     }
     for section, keys in useless.items():
         for key in keys:
-            if key in settings[section]:
-                other = "model.path" if section == "model" else "queries.folder"
+            if key in given.get(section, {}):
+                other = "queries.folder" if section == "generate" else "model.path"
                 raise UserError(f"{name}: {section}.{key}: {other} takes its place, remove it")
     if not trained and settings["ensemble"]["seeds"]:
         raise UserError(f"{name}: ensemble.seeds: a model of your own (model.path) has none, remove them")
