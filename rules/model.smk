@@ -101,7 +101,7 @@ rule join_images:
     input:
         shards=generated_shards,
         script=lib("join_images.py"),
-        code=lib("das/images.py", "das/shards.py", "das/plots.py"),
+        code=lib("das/images.py", "das/shards.py", "das/sheet.py"),
     output:
         images="results/{dataset}/images/gen.h5",
         sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),

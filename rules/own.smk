@@ -45,7 +45,7 @@ if OWN_QUERIES:
         input:
             train="results/{dataset}/images/train.h5",
             script=lib("take_queries.py"),
-            code=lib("das/images.py", "das/sources/decoding.py", "das/plots.py"),
+            code=lib("das/images.py", "das/sources/decoding.py", "das/sheet.py"),
         output:
             images="results/{dataset}/images/gen.h5",
             sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from das import cli
 from das.images import join_images, read_images
-from das.plots import contact_sheet
+from das.sheet import contact_sheet
 
 
 def run(arguments):

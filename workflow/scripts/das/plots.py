@@ -1,4 +1,4 @@
-"""Figures of the report: LDS of all methods, and sheets of images. The same input gives the same bytes."""
+"""Figures of what tables hold, such as the LDS of all methods. The same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from PIL import Image
 
 from das.artifacts import replacing
 from das.lds import MAIN_RULES
@@ -30,9 +29,6 @@ MEASURE_NAMES = {
     "clip_cosine": "cosine to the old picture, CLIP",
     "loss_difference": "rise of the loss on the old picture",
 }
-
-_GAP = 3  # pixels between the images of a sheet
-_SMALL = 96  # images are enlarged, by a whole factor, up to about this size
 
 
 def plot_lds(table: pd.DataFrame, path: Path) -> None:
@@ -233,29 +229,6 @@ def _ablation_places(table: pd.DataFrame) -> dict[tuple[str, str], float]:
         height -= 0.0 if before is None else 1.0 if factor == before else 1.4
         place[factor, value], before = height, factor
     return place
-
-
-def contact_sheet(images: NDArray[np.uint8], path: Path, columns: int = 10, scale: int | None = None) -> None:
-    """Save images [N, H, W, C], C 1 or 3, as one PNG, in rows of `columns`.
-
-    Args:
-        scale: whole factor by which each pixel is enlarged; by default what brings small images to about
-            96 pixels.
-    """
-    if scale is None:
-        scale = max(1, _SMALL // max(images.shape[1:3]))
-    tiles = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    n, height, width, channels = tiles.shape
-    columns = min(columns, n)
-    rows = -(-n // columns)
-    size = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels)
-    sheet = np.full(size, 255, dtype=np.uint8)
-    for index, tile in enumerate(tiles):
-        top = _GAP + index // columns * (height + _GAP)
-        left = _GAP + index % columns * (width + _GAP)
-        sheet[top : top + height, left : left + width] = tile
-    with replacing(path) as beside:
-        Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet).save(beside, format="PNG")
 
 
 def _save(figure: Figure, path: Path) -> None:
