@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from das import artifacts
+from das.cli import progress
 from das.errors import UserError
 from das.methods import Method
 from das.scorer import Best, Scorer, Sources, require_finite
@@ -66,7 +67,7 @@ def predict_losses(
         best = part.choose(chosen) if part.chooses else None
         if best is not None:
             chosen_by_gcv.append(relative[best])
-        for rows in scorer.blocks():
+        for rows in progress(list(scorer.blocks()), f"{method.name}: blocks of images"):
             members = membership[:, rows.start : rows.stop].astype(np.float64)
             for index, scores in enumerate(part.scores(rows, chosen)):
                 summed = members @ (scores / len(scorer)).T
@@ -149,7 +150,7 @@ def score_images(
                     )
                 chosen = [chosen[part.choose(chosen)]]
             used.append(chosen[0])
-            for rows in scorer.blocks():
+            for rows in progress(list(scorer.blocks()), f"{method.name}: blocks of images"):
                 for scores in part.scores(rows, chosen):
                     stored[:, rows.start : rows.stop] += (scores / len(scorer)).astype(np.float32)
             del part  # or its kernel would live on while the next one is built
