@@ -243,6 +243,12 @@ def own_model_path(wildcards):
     return str(own.adapter_file(model["path"])) if "base" in model else model["path"]
 
 
+def base_option(wildcards):
+    """Command line option for the base model of adapters of the user's own."""
+    base = dataset(wildcards)["model"].get("base")
+    return f"--base {shlex.quote(base)}" if base else ""
+
+
 def own_model_files(wildcards):
     """The files of a model of the user's own that are read."""
     path = own_model_path(wildcards)

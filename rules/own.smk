@@ -28,7 +28,7 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
             "../envs/das.yaml"
         params:
             path=own_model_path,
-            base=lambda wildcards: dataset(wildcards)["model"].get("base", ""),
+            base=base_option,
             # Another model may come with older files, for example by another link.
             stamp=lambda wildcards, input: [(os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in input.files],
             folder=lambda wildcards, output: os.path.dirname(output[0]),
@@ -36,7 +36,7 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
             "{wildcards.dataset}: taking the model in {params.path}"
         shell:
             "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
-            " --model {params.path:q} --base {params.base:q} --inputs {input.inputs} --output {params.folder}"
+            " --model {params.path:q} {params.base} --inputs {input.inputs} --output {params.folder}"
 
 
 if OWN_QUERIES:

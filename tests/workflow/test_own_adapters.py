@@ -68,7 +68,8 @@ def test_other_adapters_take_images_and_latents_as_they_are(finished, tmp_path):
     workflow.config["datasets"]["mine"]["model"]["path"] = "mine.safetensors"
     plan = workflow.planned(*TARGETS)
     assert plan["take_adapters"] == 1
-    assert not {"prepare_images", "encode_latents", "train_model"} & plan.keys()
+    assert plan["encode_latents"] == 1  # of the new pictures
+    assert not {"prepare_images", "train_model"} & plan.keys()
 
 
 def test_pictures_of_ones_own_have_no_prompt_and_are_refused(finished, tmp_path):
