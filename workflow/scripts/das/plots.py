@@ -88,12 +88,7 @@ def plot_dampings(methods: Sequence[MethodStatistics], path: Path) -> bool:
         axes.set_xscale("log")
         axes.set_xlabel("damping, relative to the mean eigenvalue", fontsize=9)
         axes.set_title(f"{damped[0].dataset}, {LABELS[split]}", loc="left", fontsize=10)
-        axes.axhline(0, color="0.3", linewidth=0.8, zorder=1)
-        axes.grid(axis="y", color="0.92", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        _frame(axes)
     panels[0].set_ylabel("LDS (%)", fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
@@ -262,6 +257,11 @@ def _plot_sizes(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.set_xlabel("subsets", fontsize=9)
+    _frame(axes)
+
+
+def _frame(axes: Axes) -> None:
+    """The frame of a panel with LDS on its vertical axis: a line at zero, faint lines, two open sides."""
     axes.axhline(0, color="0.3", linewidth=0.8, zorder=1)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
