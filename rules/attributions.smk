@@ -14,7 +14,7 @@ for rule_name, table, chosen in (
             rule_name
         input:
             scores=f"results/{{dataset}}/scores/{chosen}/gen.h5",
-            train="results/{dataset}/images/train.h5",
+            train=train_images("attributions", "count"),
             queries="results/{dataset}/images/gen.h5",
             script=lib("tabulate_attributions.py"),
             code=lib("das/attributions.py"),

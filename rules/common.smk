@@ -327,6 +327,21 @@ def clip_model(wildcards):
     return [f"{folder}/{paths.CLIP_FILES[0]}"]
 
 
+def train_images(section, key):
+    """An input function: the training images, no fewer than a setting lists for each query."""
+
+    def file(wildcards):
+        found, most = config[section][key], dataset(wildcards)["split"]["train"]
+        if found > most:
+            fail(
+                f"{section}.{key}: found {found}, allowed is at most {most}, the training images of "
+                f"{wildcards.dataset}"
+            )
+        return f"results/{wildcards.dataset}/images/train.h5"
+
+    return file
+
+
 def inputs_folder(settings):
     """Where what the model sees of the images lies: they themselves, or their latents."""
     return "images" if settings["model"]["family"] == "unet" else "latents"
@@ -532,6 +547,11 @@ def method(wildcards):
         fail(
             f"{wildcards.dataset}: {found.name} scores generated queries alone, for only they have a sampling "
             f"trajectory; found split {split}, allowed is {', '.join(found.splits)}"
+        )
+    if split == "val" and not dataset(wildcards)["split"]["val"]:
+        fail(
+            f"{wildcards.dataset}: split.val: found 0: there are no held-out images to score; the scores of "
+            "pictures are in gen.h5"
         )
     return found
 

@@ -9,7 +9,7 @@ Makes results/{dataset}/report.html.
 rule write_report:
     input:
         scores=expand("results/{{dataset}}/scores/{method}/gen.h5", method=config["report"]["methods"]),
-        train="results/{dataset}/images/train.h5",
+        train=train_images("report", "most"),
         queries="results/{dataset}/images/gen.h5",
         model="results/{dataset}/model/provenance.json",
         lds=of_report("lds_{method}.csv"),

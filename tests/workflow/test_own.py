@@ -155,9 +155,24 @@ def test_models_are_not_deleted_beside_another_snakemake(finished, tmp_path):
     assert "error: another Snakemake works in this folder" in done.stdout
 
 
-def test_more_rows_than_images_are_refused(finished, tmp_path):
+@pytest.mark.parametrize(
+    ("target", "section", "key"), [(TARGET, "attributions", "count"), (REPORT, "report", "most")]
+)
+def test_more_rows_than_images_are_refused_before_anything_is_deleted(
+    finished, tmp_path, target, section, key
+):
     workflow = finished.copy(tmp_path)
-    workflow.config["attributions"] = {"count": 1000}
-    done = workflow.run(TARGET)
+    workflow.config[section] = {key: 1000}
+    done = workflow.run(target)
     assert done.returncode == 1
-    assert "training images were asked for; lower attributions.count or report.most" in done.stdout
+    images = sum(path.is_file() for path in (tmp_path / "photographs").rglob("*"))
+    assert f"error: {section}.{key}: found 1000, allowed is at most {images}, the training" in done.stdout
+    assert (tmp_path / target).read_bytes() == (finished.folder / target).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["das_gn_raw", "raw_kernel"])
+def test_scores_of_held_out_images_where_there_are_none_are_refused(finished, tmp_path, method):
+    done = finished.copy(tmp_path).run(f"results/mine/scores/{method}/val.h5")
+    assert done.returncode == 1
+    assert "error: mine: split.val: found 0: there are no held-out images to score" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -135,10 +135,7 @@ def tabulate(
     with artifacts.read(scores, "scores") as artifact:
         n = artifact.shape("scores")[1]
         if count > n:
-            raise UserError(
-                f"{scores}: the first {count} of {n} training images were asked for; "
-                "lower attributions.count or report.most"
-            )
+            raise UserError(f"count: found {count}, allowed is at most {n}, the training images of {scores}")
         lowest = 0 if artifact.attributes["magnitude"] else count
         tables = [
             _of_query(row, count, lowest).assign(query=query) for query, row in _rows(artifact, queries)
