@@ -321,7 +321,8 @@ def test_features_and_errors_use_each_images_caption(base, inputs, tmp_path):
     chosen = dataclasses.replace(settings, parameters="to_q", projection="none")
     some = features.SplitGradients(model.network, model.schedule, chosen, split="train", rows=8)
     assert some.dimension == sum(p.numel() for n, p in adapters(model.network).items() if "to_q" in n)
-    assert np.isfinite(some.features(range(4), inputs.clean(range(4)), inputs.condition(range(4)))).all()
+    four = range(4)
+    assert np.isfinite(some.features(four, inputs.clean(four), inputs.condition(four), four)).all()
     assert adapters(model.network).keys() == {n for n, _ in model.network.named_parameters() if "lora_" in n}
 
 

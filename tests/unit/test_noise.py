@@ -22,6 +22,15 @@ def test_an_image_has_the_same_noise_in_any_range():
         )
 
 
+def test_an_image_with_a_name_has_the_same_noise_wherever_it_lies():
+    shape, names = (3, 4, 4), ["picture", "another", "picture"]
+    noise = image_noise("gradients/gen", 0, 500, 0, names, shape)
+    np.testing.assert_array_equal(noise[0], noise[2])
+    np.testing.assert_array_equal(noise[1:], image_noise("gradients/gen", 0, 500, 0, names[1:], shape))
+    expected = generator("gradients/gen", 0, 500, 0, "another").standard_normal(shape, dtype=np.float32)
+    np.testing.assert_array_equal(noise[1], expected)
+
+
 def test_every_part_of_the_key_matters():
     keys = [("a", 0, 0, 0), ("b", 0, 0, 0), ("a", 1, 0, 0), ("a", 0, 1, 0), ("a", 0, 0, 1)]
     noises = [image_noise(*key, range(2), (1, 8, 8)) for key in keys]

@@ -9,7 +9,9 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.numpy import load_file
 
+from das import artifacts
 from das.attributions import attributions
+from das.images import read_texts
 from pictures import image_folder
 from workflow.running import UNET, Workflow
 
@@ -81,15 +83,28 @@ def test_nothing_is_trained_and_nothing_done_twice(finished):
     assert plan["measure_errors"] == 1
 
 
+def scores_of(results):
+    """The scores of all training images, by the file of the picture."""
+    with artifacts.read(results / "scores/das_gn_raw/gen.h5", "scores") as artifact:
+        scores = artifact.read("scores", artifact.shape("scores"), np.float32)
+    return pd.DataFrame(scores, index=read_texts(results / "images/gen.h5", "paths"))
+
+
 def test_another_picture_computes_gradients_of_the_pictures_alone(finished, tmp_path):
     workflow = finished.copy(tmp_path)
-    shutil.copyfile(next((tmp_path / "photographs").rglob("3-*")), tmp_path / "pictures/new.png")
+    first = next((tmp_path / "photographs").rglob("3-*"))
+    shutil.copyfile(first, tmp_path / "pictures/0 comes first.png")
     assert workflow.planned(TARGET) == {
         "take_queries": 1,
         "project_gradients": 1,
         "score_images": 1,
         "tabulate_attributions": 1,
     }
+    workflow.make(TARGET)
+    # It comes first in the order of files, and the scores of the others stay what they were.
+    before, after = (scores_of(folder / "results/mine") for folder in (finished.folder, tmp_path))
+    np.testing.assert_allclose(after.loc[before.index], before, rtol=1e-4)
+    assert list(after.index) == ["0 comes first.png", *before.index]
 
 
 def test_another_model_takes_the_images_as_they_are(finished, tmp_path):

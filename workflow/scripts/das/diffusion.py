@@ -110,7 +110,12 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 
 
 def noise_rows(
-    purpose: str, seed: int, timesteps: Sequence[int], draw: int, images: range, shape: tuple[int, ...]
+    purpose: str,
+    seed: int,
+    timesteps: Sequence[int],
+    draw: int,
+    images: range | Sequence[str],
+    shape: tuple[int, ...],
 ) -> Tensor:
     """Noise for every (image, timestep) pair of some images, image-major.
 

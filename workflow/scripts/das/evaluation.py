@@ -148,7 +148,7 @@ def denoising_errors(
     per_pass = max(1, rows // len(indices))
     for start in range(0, len(timesteps), per_pass):
         chosen = timesteps[start : start + per_pass]
-        noise = noise_rows(purpose, seed, chosen, draw, indices, inputs.shape).to(device)
+        noise = noise_rows(purpose, seed, chosen, draw, inputs.noise_keys(indices), inputs.shape).to(device)
         row_timesteps = torch.tensor(chosen, device=device).repeat(len(indices))
         noisy = schedule.add_noise(clean.repeat_interleave(len(chosen), dim=0), noise, row_timesteps)
         captions = None if condition is None else condition.repeat_interleave(len(chosen), dim=0)

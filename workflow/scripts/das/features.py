@@ -113,13 +113,16 @@ class SplitGradients:
             unet, schedule, settings.output, settings.normalise, projection, precision
         )
 
-    def features(self, block: range, clean: Tensor, condition: Tensor | None) -> NDArray[np.float32]:
+    def features(
+        self, block: range, clean: Tensor, condition: Tensor | None, keys: range | Sequence[str]
+    ) -> NDArray[np.float32]:
         """Features of some images, float32 [n, k], or [n, T, k] by timestep.
 
         Args:
             block: which consecutive images of the split.
             clean: they themselves, [n, C, H, W], or [n, T, C, H, W] with a version for each timestep.
             condition: their embedded captions, [n, L, D].
+            keys: of their noise, see `das.inputs.Inputs.noise_keys`.
 
         Raises:
             UserError: a gradient is not finite.
@@ -127,7 +130,7 @@ class SplitGradients:
         clean, by_timestep = clean.to(self.device), self.settings.by_timestep
         total = torch.zeros(len(block), *self.shape, device=self.device)
         for draw in range(self.settings.draws):
-            noise = self.noise(f"gradients/{self.split}", draw, block, clean)
+            noise = self.noise(f"gradients/{self.split}", draw, keys, clean)
             with self._naming(block):
                 total += self._gradients.features(
                     clean, self.timesteps, noise, self.rows, condition, by_timestep, self._weights
@@ -153,9 +156,9 @@ class SplitGradients:
             ):
                 yield projected
 
-    def noise(self, purpose: str, draw: int, block: range, clean: Tensor) -> Tensor:
+    def noise(self, purpose: str, draw: int, keys: range | Sequence[str], clean: Tensor) -> Tensor:
         """Noise for every (image, timestep) pair of some images, see `das.diffusion.noise_rows`."""
-        return noise_rows(purpose, self.settings.seed, self.timesteps, draw, block, tuple(clean.shape[-3:]))
+        return noise_rows(purpose, self.settings.seed, self.timesteps, draw, keys, tuple(clean.shape[-3:]))
 
     @contextmanager
     def _naming(self, block: range) -> Iterator[None]:
@@ -210,7 +213,9 @@ def project(
         state,
         "features",
         progress(image_blocks(indices.start, indices.stop, IMAGES_PER_BLOCK), f"gradients {gradients.split}"),
-        lambda block: gradients.features(block, inputs.clean(block), inputs.condition(block)),
+        lambda block: gradients.features(
+            block, inputs.clean(block), inputs.condition(block), inputs.noise_keys(block)
+        ),
     )
 
 

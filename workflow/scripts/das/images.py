@@ -144,7 +144,8 @@ def read_texts(path: Path, name: str) -> list[str] | None:
 def take_images(folder: Path, shape: Sequence[int], dataset: str, output: Path) -> None:
     """Write all images of a folder as queries: `images` uint8 [Q, H, W, C] and their `paths` in the folder.
 
-    Of each, the largest square is cut out and resized.
+    Of each, the largest square is cut out and resized. Their noise goes with what they show and not with
+    their place, so that a picture more in the folder changes nothing about the others.
 
     Args:
         shape: (H, W, C) that they get, H equal to W.
@@ -154,7 +155,7 @@ def take_images(folder: Path, shape: Sequence[int], dataset: str, output: Path) 
     """
     names, geometry = image_files(folder), Geometry("square", shape[0], shape[2])
     images = [decode((folder / name).read_bytes(), str(folder / name), geometry) for name in names]
-    with artifacts.write(output, KIND, dataset, {"folder": str(folder)}) as file:
+    with artifacts.write(output, KIND, dataset, {"folder": str(folder)}, noise_by_content=True) as file:
         file["images"] = np.stack(images)
         write_texts(file, "paths", names)
 

@@ -7,8 +7,10 @@ else takes its mode.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +57,20 @@ class Inputs(ABC):
         """Embedded captions, float32 [n, L, D], with the empty one where `dropped`; None without captions."""
         return None
 
+    def noise_keys(self, indices: range) -> range | Sequence[str]:
+        """What decides the noise of images: their indices, or what they show, see `das.noise.image_noise`."""
+        return indices
+
 
 class PixelInputs(Inputs):
-    """Pixels in [-1, 1] of uint8 images [N, H, W, C]."""
+    """Pixels in [-1, 1] of uint8 images [N, H, W, C].
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
-        self.images = images
+    Args:
+        by_content: give an image the same noise whichever others lie beside it.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], by_content: bool = False) -> None:
+        self.images, self._by_content = images, by_content
         height, width, channels = images.shape[1:]
         self.shape = (channels, height, width)
 
@@ -77,6 +87,11 @@ class PixelInputs(Inputs):
             flipped = torch.from_numpy(random.random(len(indices)) < 0.5)
             clean[flipped] = clean[flipped].flip(-1)
         return clean
+
+    def noise_keys(self, indices: range) -> range | Sequence[str]:  # noqa: D102
+        if not self._by_content:
+            return indices
+        return [hashlib.sha256(self.images[index].tobytes()).hexdigest() for index in indices]
 
 
 class LatentInputs(Inputs):
@@ -133,7 +148,8 @@ def read_inputs(path: Path) -> Inputs:
         if artifact.kind == PIXELS:
             size = math.prod(artifact.shape("images"))
             require_memory(size, f"{path}: reading images", "use fewer or smaller images")
-            return PixelInputs(artifact.read("images", (None,) * 4, np.uint8))
+            images = artifact.read("images", (None,) * 4, np.uint8)
+            return PixelInputs(images, bool(artifact.attributes.get("noise_by_content", False)))
         shape = artifact.shape("mean")
         require_memory(
             4 * (2 * math.prod(shape) + math.prod(artifact.shape("text"))),

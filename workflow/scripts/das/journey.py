@@ -79,7 +79,10 @@ def project_journeys(
         "journeys",
         progress(image_blocks(indices.start, indices.stop, IMAGES_PER_BLOCK), "journeys"),
         lambda block: gradients.features(
-            block, predict_journeys(model, inputs, block, generation), inputs.condition(block)
+            block,
+            predict_journeys(model, inputs, block, generation),
+            inputs.condition(block),
+            inputs.noise_keys(block),
         ),
     )
 

@@ -7,6 +7,7 @@ torch's, whose CPU normals depend on the instruction set and whose CUDA normals 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,19 +24,27 @@ def generator(*key: object) -> np.random.Generator:
 
 
 def image_noise(
-    purpose: str, seed: int, timestep: int, draw: int, images: range, shape: tuple[int, ...]
+    purpose: str,
+    seed: int,
+    timestep: int,
+    draw: int,
+    images: range | Sequence[str],
+    shape: tuple[int, ...],
 ) -> NDArray[np.float32]:
     """Standard normal noise for some images of a split.
 
     Args:
         purpose: the use and the split, for example "gradients/train".
-        images: consecutive indices in the split.
+        images: consecutive indices in the split, or names that stand for the images wherever they lie.
         shape: shape of one image, (C, H, W).
 
     Returns:
         float32 [len(images), C, H, W]; each image's noise is a function of (purpose, seed, timestep,
-        draw, its index) and does not depend on which other images are asked for.
+        draw, its index or name) and does not depend on which other images are asked for.
     """
+    if not isinstance(images, range):
+        streams = (generator(purpose, seed, timestep, draw, name) for name in images)
+        return np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
     first, last = images.start // BLOCK, (images.stop - 1) // BLOCK
     blocks = [_block(purpose, seed, timestep, draw, block, shape) for block in range(first, last + 1)]
     return np.concatenate(blocks)[images.start - first * BLOCK : images.stop - first * BLOCK]
