@@ -81,7 +81,7 @@ def test_the_starter_writes_what_the_model_wants(folder):
     }
     assert started(folder, "mine", "--model", "model") == (
         1,
-        "error: datasets/mine.yaml: is there already; choose another NAME, or delete it\n",
+        "error: datasets/mine.yaml: is there already; choose another NAME, or edit it\n",
     )
 
 
@@ -96,6 +96,11 @@ def test_the_starter_writes_what_the_model_wants(folder):
             "error: images/unet/config.json: No such file or directory; a model's",
         ),
         ("mine", ["--model", "model", "--pictures", "none"], "error: queries.folder: 'none' is no folder"),
+        (
+            "mine",
+            ["--model", "model", "--images", "none"],
+            "error: source.path: no file or folder 'none', expected a folder of images",
+        ),
     ],
 )
 def test_the_starter_refuses_what_cannot_be_used_and_writes_nothing(folder, name, options, message):
@@ -193,6 +198,7 @@ def edit(path, **values):
             r"in_channels is 1, but images have 3 channels",
         ),
         ("unet/config", {"sample_size": 16}, r"sample_size is 16, but source.resize is 8"),
+        ("unet/config", {"sample_size": None}, r"config.json: sample_size is None, expected the side of"),
         (
             "scheduler/scheduler_config",
             {"prediction_type": "v_prediction"},
@@ -216,6 +222,14 @@ def test_a_model_that_is_not_supported_is_named(folder, file, values, message):
 def test_files_that_are_missing_are_named(folder):
     found = settings(folder)
     weights = folder / "model/unet/diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    for content, message in (
+        (b"", r"safetensors: not a file of safetensors \(Expecting value"),
+        (whole[:-1], rf"it has {len(whole) - 1} bytes, by its header it needs {len(whole)}"),
+    ):
+        weights.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            own.require(found)
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(
         UserError, match=r"no such file; diffusion_pytorch_model.bin, a pickle, is never read"
@@ -236,11 +250,10 @@ def test_files_that_are_missing_are_named(folder):
 
 
 def test_a_model_that_is_not_trained_here_has_no_counterfactual(folder):
-    found = settings(folder, counterfactual={"queries": 1, "images": 1})
-    with pytest.raises(
-        UserError, match=r"mine: counterfactual.queries: found 1, allowed is 0 with model.path"
-    ):
-        require_counterfactual(found, "mine")
+    for section in ({}, {"counterfactual": {"queries": 1, "images": 1}}):
+        found = settings(folder, **section)
+        with pytest.raises(UserError, match=r"mine: counterfactual: not possible with model.path: only a"):
+            require_counterfactual(found, "mine")
 
 
 def test_the_name_of_a_model_on_the_hub_is_where_it_is_downloaded_to(folder, monkeypatch):
@@ -263,8 +276,13 @@ def test_a_folder_without_pictures_or_images_is_named(folder):
         own.require(settings(folder, queries={"folder": str(folder / "empty")}))
     with pytest.raises(UserError, match=r"queries.folder: 'nowhere' is no folder"):
         own.require(settings(folder, queries={"folder": "nowhere"}))
-    with pytest.raises(UserError, match=r"has 6 images, of which split.val takes 5; at least 2 must be left"):
+    with pytest.raises(UserError, match=r"has 6 PNG, .* of which split.val takes 5; at least 2 must be left"):
         own.require(settings(folder, split={"val": 5}))
+    empty = {"kind": "folder", "path": str(folder / "empty"), "crop": "square", "resize": 8}
+    with pytest.raises(UserError, match=r"empty' has 0 PNG, JPEG or WebP images; at least 2 must be left"):
+        own.require(settings(folder, source=empty))
+    with pytest.raises(UserError, match=r"source.path: no file or folder 'nowhere', expected a folder of"):
+        own.require(settings(folder, source=empty | {"path": "nowhere"}))
 
 
 @pytest.mark.parametrize(

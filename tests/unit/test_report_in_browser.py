@@ -67,6 +67,9 @@ def test_a_click_through_the_page(visit, folder):
     dialog = page.locator("dialog")
     assert dialog.is_visible()
     assert "rank\n1\n" in dialog.inner_text()
+    image = first.locator("img").get_attribute("alt").partition(",")[0]  # training image 3
+    alike = page.locator(f".row:first-of-type button img[alt^='{image},']")
+    assert f"among the highest of\n{alike.count()} of 2 pictures" in dialog.inner_text()
     shown = dialog.locator("img")
     assert shown.get_attribute("src") == first.locator("img").get_attribute("src")
     assert shown.evaluate("image => image.complete && image.naturalWidth") == 6

@@ -13,7 +13,7 @@ HOME = Path(__file__).parents[2]
 def run(arguments):
     output = arguments.folder / f"{arguments.name}.yaml"
     if output.exists():
-        raise UserError(f"{output}: is there already; choose another NAME, or delete it")
+        raise UserError(f"{output}: is there already; choose another NAME, or edit it")
     settings = describe(arguments.images, arguments.model, arguments.pictures)
     schema = HOME / "workflow/schemas/dataset.schema.yaml"
     own.require(
@@ -34,7 +34,9 @@ def run(arguments):
 def describe(images, model, pictures):
     """The settings; size and channels of images are the model's."""
     network = own.read_network(model)
-    source = {"kind": "folder", "path": images, "crop": "square", "resize": network.get("sample_size")}
+    source = {"kind": "folder", "path": images, "crop": "square"}
+    if network.get("sample_size") is not None:
+        source["resize"] = network["sample_size"]
     if network.get("in_channels") == 1:
         source["channels"] = 1
     made = {"queries": {"folder": pictures}} if pictures else {"generate": {"count": 20}}

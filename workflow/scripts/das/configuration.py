@@ -110,18 +110,18 @@ def require_counterfactual(settings: dict[str, Any], name: str) -> dict[str, Any
     Raises:
         UserError: one line with the data set `name` and the key.
     """
+    for section, key in (("model", "path"), ("queries", "folder")):
+        if key in settings[section]:
+            raise UserError(
+                f"{name}: counterfactual: not possible with {section}.{key}: only a model that is trained "
+                "here, and what it generates, can be made again without some images"
+            )
     queries, images = (settings["counterfactual"].get(key) for key in ("queries", "images"))
     if not queries or not images:
         raise UserError(
             f"{name}: counterfactual.{'images' if queries else 'queries'}: not set; say for how many "
             "generated images (queries) models are retrained, and without how many training images (images)"
         )
-    for section, key in (("model", "path"), ("queries", "folder")):
-        if key in settings[section]:
-            raise UserError(
-                f"{name}: counterfactual.queries: found {queries}, allowed is 0 with {section}.{key}: only a "
-                "model that is trained here, and what it generates, can be made again without some images"
-            )
     for key, found, most in (
         ("queries", queries, settings["generate"]["count"]),
         ("images", images, settings["split"]["train"] - 1),

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from das.errors import UserError
 from das.paths import PIPELINE_FILES, base_model_folder
-from das.sources.locate import image_files
+from das.sources.locate import image_files, locate
 
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")
 # Schedulers whose configuration says all of the forward process, as betas, in the same words.
@@ -72,21 +73,23 @@ def require(settings: dict[str, Any]) -> None:
     Raises:
         UserError: one line with the setting, what was found and what is allowed.
     """
+    model, source, split = settings["model"], settings["source"], settings["split"]
+    if "path" in model and "base" in model:
+        _require_adapters(adapter_file(model["path"]))
+    elif "path" in model:
+        _require_model(Path(model["path"]), source)
+    if source["kind"] == "folder":
+        locate("folder", source["path"], source.get("table"))
+    if split["train"] < 2:
+        found, held_out = split["train"] + split["val"], f", of which split.val takes {split['val']}"
+        raise UserError(
+            f"source.path: {source['path']!r} has {found} PNG, JPEG or WebP images"
+            f"{held_out * bool(split['val'])}; at least 2 must be left for training"
+        )
     folder = settings["queries"].get("folder")
     if folder is not None and not settings["generate"]["count"]:
         found = "holds no image" if Path(folder).is_dir() else "is no folder"
         raise UserError(f"queries.folder: {folder!r} {found}, expected PNG, JPEG or WebP images")
-    if settings["split"]["train"] < 2:
-        found = settings["split"]["train"] + settings["split"]["val"]
-        raise UserError(
-            f"source.path: {settings['source']['path']!r} has {found} images, of which split.val takes "
-            f"{settings['split']['val']}; at least 2 must be left for training"
-        )
-    model = settings["model"]
-    if "path" in model and "base" in model:
-        _require_adapters(adapter_file(model["path"]))
-    elif "path" in model:
-        _require_model(Path(model["path"]), settings["source"])
 
 
 def adapter_file(path: str) -> Path:
@@ -134,7 +137,12 @@ def _read_shapes(file: Path) -> dict[str, list[int]]:
             if size > 10**8:
                 raise ValueError("its header is too long")
             header = json.loads(opened.read(size))
-            return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+            tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+            found = opened.seek(0, os.SEEK_END)
+        needed = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        if found != needed:
+            raise ValueError(f"it has {found} bytes, by its header it needs {needed}")
+        return {name: tensor["shape"] for name, tensor in tensors.items()}
     except OSError as error:
         pickled = file.with_suffix(".bin")
         why = f"; {pickled.name}, a pickle, is never read" * pickled.exists()
@@ -172,7 +180,9 @@ def _require_model(folder: Path, source: dict[str, Any]) -> None:
         raise UserError(
             f"{where}: in_channels is {seen}, but images have {channels} channels; set source.channels"
         )
-    if not isinstance(side, int) or source.get("resize", side) != side:
+    if not isinstance(side, int):
+        raise UserError(f"{where}: sample_size is {side}, expected the side of the model's square images")
+    if source.get("resize", side) != side:
         raise UserError(
             f"{where}: sample_size is {side}, but source.resize is {source.get('resize')}; "
             "square images of the model's size are needed"
@@ -182,6 +192,7 @@ def _require_model(folder: Path, source: dict[str, Any]) -> None:
         pickled = (folder / WEIGHTS).with_suffix(".bin")
         why = f"; {pickled.name}, a pickle, is never read: save it with safetensors" * pickled.exists()
         raise UserError(f"{folder / WEIGHTS}: no such file{why}")
+    _read_shapes(folder / WEIGHTS)
 
 
 def _require_schedule(path: Path, schedule: dict[str, Any]) -> None:

@@ -112,6 +112,7 @@ def write_report(
         "SUMMARY": html.escape(
             f"{len(shown)} pictures, {len(train)} training images, by {', '.join(attributions)}."
         ),
+        "NEAR": f"{NEARLY_SAME:g}",
         "LDS": _lds(lds, statistics),
         "COUNTERFACTUAL": _counterfactual(counterfactual),
         "SETTINGS": _html_table(pd.DataFrame(settings)),
