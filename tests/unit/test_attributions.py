@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from das import artifacts
-from das.attributions import COLUMNS, GROUP_COLUMNS, attributions, group_shares, training_images
+from das.attributions import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    attributions,
+    group_shares,
+    self_influence,
+    training_images,
+)
 from das.errors import UserError
 from das.images import write_texts
 
@@ -168,3 +175,23 @@ def test_a_mistake_in_groups_is_one_line(tmp_path, options, message):
     folder = results(tmp_path, np.ones((1, 5)))
     with pytest.raises(UserError, match=message):
         group_shares(folder, **{"method": "mine"} | options)
+
+
+def test_the_influence_of_an_image_on_itself_is_found_by_its_path(tmp_path):
+    scores = np.random.default_rng(7).standard_normal((7, 5)).astype(np.float32)
+    folder = results(tmp_path, scores)
+    pictures = [f"cat/{i}.png" for i in (9, 3, 0, 4, 8, 1, 2)]  # 8 and 9 were not trained on
+    with artifacts.write(folder / "images/gen.h5", "images", "x", {}) as file:
+        file["images"] = np.zeros((7, 1, 1, 1), np.uint8)
+        write_texts(file, "paths", pictures)
+    table = self_influence(folder, "mine")
+    expected = {i: scores[pictures.index(f"cat/{i}.png"), i] for i in range(5)}
+    assert table.score.to_dict() == expected
+    assert table.score.is_monotonic_decreasing
+    assert table.path[3] == "cat/3.png"
+
+
+def test_self_influence_of_images_that_are_no_pictures_is_refused(tmp_path):
+    folder = results(tmp_path, np.zeros((1, 2)))
+    with pytest.raises(UserError, match=r"gen.h5: lacks the training image 'cat/0.png'; score the folder"):
+        self_influence(folder, "mine")

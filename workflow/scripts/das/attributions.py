@@ -5,6 +5,7 @@ In a notebook, with workflow/scripts on the path:
     from das.attributions import attributions, group_shares
     attributions("results/digits", "das", queries=[3])
     group_shares("results/digits", "das", queries=[3], by="label")
+    self_influence("results/mine", "das")
 """
 
 from __future__ import annotations
@@ -106,6 +107,29 @@ def group_shares(
             table = pd.DataFrame(columns | {"by_size": images / len(row)}).assign(query=query)
             tables.append(table.sort_values("share", ascending=False, kind="stable"))
     return pd.concat(tables, ignore_index=True)[GROUP_COLUMNS]
+
+
+def self_influence(results: Path | str, method: str, split: str = "gen") -> pd.DataFrame:
+    """`training_images` with the `score` of each for itself, the highest first, by stored scores.
+
+    The pictures have to be the training images, among others perhaps: an image and a picture of the same path
+    are the same.
+
+    Raises:
+        UserError: scores have not been made, or a training image is not among the pictures.
+    """
+    results = Path(results)
+    pictures = results / "images" / f"{split}.h5"
+    table = training_images(results)
+    row_of = pd.Index(read_texts(pictures, "paths") or [])
+    query = row_of.get_indexer(table["path"])
+    if (query < 0).any():
+        lacking = table["path"][query < 0].iloc[0]
+        raise UserError(f"{pictures}: lacks the training image {lacking!r}; score the folder of all of them")
+    with artifacts.read(results / "scores" / method / f"{split}.h5", "scores") as artifact:
+        rows = _rows(artifact, query)
+        scores = [row[image] for image, (_, row) in zip(table.index, rows, strict=True)]
+    return table.assign(score=scores).sort_values("score", ascending=False, kind="stable")
 
 
 def training_images(results: Path | str) -> pd.DataFrame:
