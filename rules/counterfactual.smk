@@ -41,6 +41,7 @@ rule regenerate_images:
         script=lib("regenerate_images.py"),
         generation=code("generate"),
         evaluation=code("errors"),
+        embedding=lib("das/clip.py") if config["clip"]["model"] else [],
     output:
         "results/{dataset}/counterfactual/{test}/{method}/outcomes.h5",
     log:

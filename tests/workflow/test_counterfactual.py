@@ -1,5 +1,7 @@
 """Counterfactual evaluation: models without the images that a method names generate the queries anew."""
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler
+from PIL import Image
 from scipy.spatial.distance import cosine, euclidean
 
 from das import models
@@ -113,6 +116,31 @@ def test_the_table_has_the_medians_of_the_queries(finished):
         assert row.median == pytest.approx(np.median(values), rel=1e-4, abs=1e-7)
         assert row.ci_low <= row.median <= row.ci_high
     assert (finished.folder / "results/tiny/counterfactual.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_the_new_pictures_where_it_is_asked_to(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    page = tmp_path / "results/tiny/report.html"
+    workflow.config["report"] = {"methods": ["raw_cos"], "queries": 2, "most": 3}
+    workflow.make("results/tiny/report.html")
+    assert '"anew": {}' in page.read_text()
+    workflow.config["report"]["counterfactual"] = True
+    workflow.make("results/tiny/report.html")
+    text = page.read_text()
+    shown = json.loads(
+        text.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    )
+    assert list(shown["anew"]) == ["0", "1"]
+    for query, tests in shown["anew"].items():
+        for test, entries in tests.items():
+            assert [entry["method"] for entry in entries] == ["raw_cos", "random"]
+            for entry in entries:
+                found = outcome(finished, test, entry["method"])
+                assert entry["l2"] == pytest.approx(found["l2"][int(query)])
+                picture = Image.open(io.BytesIO(base64.b64decode(entry["image"].partition(",")[2])))
+                np.testing.assert_array_equal(np.asarray(picture), found["images"][int(query)][:, :, 0])
+        assert list(tests) == ["remove", "keep"]
+    assert "20 training images that a method ranks highest" in text
 
 
 def test_it_runs_once_and_a_change_makes_again_what_depends_on_it(finished, tmp_path):
