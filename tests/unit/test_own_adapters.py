@@ -1,6 +1,7 @@
 """Low-rank adapters that plain diffusers has trained and saved are taken as they are, or refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -55,14 +56,20 @@ def file(pipeline, tmp_path_factory):
     return saved(pipeline, tmp_path_factory.mktemp("adapters"))
 
 
-@pytest.mark.parametrize("form", ["older names", "names of peft", "without a prefix"])
+@pytest.mark.parametrize("form", ["older names", "oldest names", "names of peft", "without a prefix"])
 def test_predictions_are_those_of_diffusers_own_pipeline(base, inputs, pipeline, file, tmp_path, form):
     weights = load_file(file)
-    if form != "older names":
+    if form == "oldest names":
+        weights = {
+            re.sub(r"\.(to_\w+)(\.0)?\.lora\.", r".processor.\1_lora.", n): w for n, w in weights.items()
+        }
+        assert any(name.endswith("attn1.processor.to_out_lora.up.weight") for name in weights)
+    elif form != "older names":
         weights = get_peft_model_state_dict(pipeline.unet)
         prefix = "" if form == "without a prefix" else "unet."
         weights = {f"{prefix}{name}": value.contiguous() for name, value in weights.items()}
     save_file(weights, tmp_path / "mine.safetensors")
+    own.require(settings(base, tmp_path, tmp_path / "mine.safetensors"))
     taken = Lora.take(tmp_path / "mine.safetensors", str(base), inputs)
     noisy, steps = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4) * 200
     condition = inputs.condition(range(4))

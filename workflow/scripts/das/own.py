@@ -33,6 +33,8 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 ADAPTERS = "pytorch_lora_weights.safetensors"
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0")
 _ADAPTER = re.compile(r"(?:unet\.)?(.+)\.(lora_A|lora_B|lora\.down|lora\.up)\.weight")
+# The same layers as diffusers named them before it left adapters to peft.
+_OLDER = re.compile(r"\.processor\.(to_q|to_k|to_v|to_out)_lora\.")
 # The UNet of Stable Diffusion 1, where a base model has not been downloaded yet.
 STABLE_DIFFUSION = "config/models/stable-diffusion-1.json"
 
@@ -114,7 +116,8 @@ def _require_adapters(file: Path) -> int:
     shapes = _read_shapes(file)
     ranks = set()
     for name, shape in shapes.items():
-        matched = _ADAPTER.fullmatch(name)
+        renamed = _OLDER.sub(lambda old: f".{old[1].replace('to_out', 'to_out.0')}.lora.", name)
+        matched = _ADAPTER.fullmatch(renamed)
         if name.startswith(("text_encoder", "lora_te")) or matched is None:
             raise UserError(
                 f"{file}: holds {name!r}; supported are adapters of the UNet alone, as diffusers saves them"
