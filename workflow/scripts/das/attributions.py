@@ -2,7 +2,7 @@
 
 In a notebook, with workflow/scripts on the path:
 
-    from das.attributions import attributions, group_shares
+    from das.attributions import attributions, group_shares, self_influence
     attributions("results/digits", "das", queries=[3])
     group_shares("results/digits", "das", queries=[3], by="label")
     self_influence("results/mine", "das")
