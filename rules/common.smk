@@ -68,6 +68,10 @@ GENERATING = "|".join(name for name in DATASETS if name not in OWN_QUERIES)
 if not workflow.deployment_settings.deployment_method:
     # Scripts run in this environment, whether or not it has been activated.
     shell.prefix(f"export PATH={os.path.dirname(sys.executable)}:$PATH; ")
+# For jobs: glibc gives freed memory back, and a step of training on a CPU then waits for the same pages again.
+# Either setting alone makes that worse. What a user has set stays.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 1024**2))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 * 1024**2))
 
 
 wildcard_constraints:

@@ -149,7 +149,9 @@ def _read_shapes(file: Path) -> dict[str, list[int]]:
     except OSError as error:
         pickled = file.with_suffix(".bin")
         why = f"; {pickled.name}, a pickle, is never read" * pickled.exists()
-        raise UserError(f"model.path: {file}: {error.strerror}, expected low-rank adapters{why}") from error
+        raise UserError(
+            f"model.path: {file}: {error.strerror}, expected a file of safetensors{why}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not a file of safetensors ({error})") from error
 
