@@ -418,28 +418,30 @@ class Pool(NamedTuple):
     draw: str = ""  # name of the rule that draws the subsets at random
 
 
-# By the section of a data set's settings: models that judge attributions, models that some methods learn from,
-# which must be others, and for each query a model without the images that a method names, or with them alone.
+# Models that judge attributions, models that some methods learn from, which must be others, by their sections of a
+# data set's settings; and by the test for each query a model without the images that a method names, or with them alone.
 POOLS = {
     "lds": Pool("subset_models", "lds", "results/{dataset}/subsets.h5", "draw_subsets"),
     "retrain": Pool(
         "retrain_models", "retrain", "results/{dataset}/retrain/subsets.h5", "draw_retrain_subsets"
     ),
-    "counterfactual": Pool(
-        "counterfactual_models",
-        "counterfactual/{test}/{method}",
-        "results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
-    ),
+    **{
+        test: Pool(
+            f"counterfactual_{test}",
+            f"counterfactual/{test}/{{method}}",
+            f"results/{{dataset}}/counterfactual/{test}/{{method}}/subsets.h5",
+        )
+        for test in paths.TESTS
+    },
 }
 DRAWN = [name for name, pool in POOLS.items() if pool.draw]
 
 
 def subset_model_names(settings, pool="lds"):
     """Names of all subset models of a data set in a pool."""
-    if pool == "counterfactual":  # with the seed of the model itself
-        return [
-            paths.model_name(query, settings["train"]["seed"]) for query in range(settings[pool]["queries"])
-        ]
+    if pool in paths.TESTS:  # with the seed of the model itself
+        queries = settings["counterfactual"]["queries"]
+        return [paths.model_name(query, settings["train"]["seed"]) for query in range(queries)]
     return [
         paths.model_name(subset, seed)
         for seed in settings[pool]["train_seeds"]
@@ -508,8 +510,8 @@ def removal_scores(wildcards):
 def counterfactual_models(wildcards):
     """The files of the models of all queries that a test and a method have."""
     counterfactual(wildcards)
-    models = subset_model_names(dataset(wildcards), "counterfactual")
-    return expand(subset_model_files("counterfactual", wildcards.dataset, models), **wildcards)
+    models = subset_model_names(dataset(wildcards), wildcards.test)
+    return expand(subset_model_files(wildcards.test, wildcards.dataset, models), **wildcards)
 
 
 def outcomes(wildcards):

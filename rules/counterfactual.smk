@@ -13,7 +13,7 @@ rule choose_removals:
         script=lib("choose_removals.py"),
         code=lib("das/removals.py", "das/subsets.py"),
     output:
-        POOLS["counterfactual"].subsets,
+        "results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
     log:
         "logs/{dataset}/choose_removals/{test}_{method}.log",
     conda:
@@ -32,7 +32,7 @@ rule choose_removals:
 rule regenerate_images:
     input:
         models=counterfactual_models,
-        subsets=POOLS["counterfactual"].subsets,
+        subsets="results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
         model=model_files("results/{dataset}/model"),
         queries="results/{dataset}/images/gen.h5",
         inputs=inputs_of("gen"),

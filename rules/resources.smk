@@ -46,9 +46,10 @@ def training_needs(pool, name, models):
     """What the job needs that trains so many of a data set's retrained models."""
 
     def estimate(wildcards):
-        images = DATASETS[name]["split"]["train"]
-        if pool != "counterfactual":  # whose models see almost all of them
-            images = int(DATASETS[name]["lds"]["fraction"] * images)
+        images, removed = DATASETS[name]["split"]["train"], DATASETS[name]["counterfactual"].get("images", 0)
+        images = {paths.REMOVE: images - removed, paths.KEEP: removed}.get(
+            pool, int(DATASETS[name]["lds"]["fraction"] * images)
+        )
         return needs(name).train(images, models)
 
     return estimate

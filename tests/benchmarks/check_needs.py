@@ -24,13 +24,15 @@ def asked(settings, config):
     half, shard = int(settings["lds"]["fraction"] * images), min(images, jobs["images_per_shard"])
     models, saved = jobs["models_per_job"], 1 + len(settings["train"]["checkpoints"])
     generated = min(settings["generate"]["count"], jobs["generated_per_job"])
+    removed = settings["counterfactual"].get("images", 0)
     features = settings["gradients"] | config["features"]["loss"]
     kernel = settings["gradients"] | config["kernels"]["gauss_newton"]
     return {
         "train_model.tsv": needs.train(images, saved=saved),
         "train_subset_models/*.tsv": needs.train(half, models),
         "evaluate_subset_models/*.tsv": needs.evaluate(models),
-        "train_counterfactual_models/*/*/*.tsv": needs.train(images, models),
+        "train_counterfactual_remove/*/*.tsv": needs.train(images - removed, models),
+        "train_counterfactual_keep/*/*.tsv": needs.train(removed, models),
         "regenerate_images/*.tsv": needs.regenerate(settings["counterfactual"]["queries"]),
         "generate_images/*.tsv": needs.generate(generated),
         "measure_errors/*.tsv": needs.errors(shard),

@@ -149,7 +149,8 @@ def test_it_runs_once_and_a_change_makes_again_what_depends_on_it(finished, tmp_
     workflow.config["counterfactual"]["methods"].append("das")
     assert workflow.planned(TARGET) == {
         "choose_removals": 2,
-        "train_counterfactual_models": 2,
+        "train_counterfactual_remove": 1,
+        "train_counterfactual_keep": 1,
         "regenerate_images": 2,
         "summarise_counterfactual": 1,
     }
