@@ -12,7 +12,7 @@ has its own rules: one with wildcards where a job trains one model, one for each
 for pool, name, suffix, models in subset_model_jobs(POOLS):
     family, space = DATASETS[name]["model"]["family"], f"results/{name}/{inputs_folder(DATASETS[name])}"
     files = subset_model_files(pool, name, models)
-    within = "/{method}" if pool in paths.TESTS else ""  # one of several sets of models
+    within = "{method}/" if pool in paths.TESTS else ""  # one of several sets of models
     # A temporary file that is gone makes nothing run again, unless what is made of it must be made again.
     kept = files if DATASETS[name]["jobs"]["keep_models"] else temp(files)
     train_needs = training_needs(pool, name, len(models))
@@ -32,9 +32,9 @@ for pool, name, suffix, models in subset_model_jobs(POOLS):
         output:
             kept,
         log:
-            f"logs/{name}/train_{POOLS[pool].models}{within}/{models[0]}.log",
+            f"logs/{name}/train_{POOLS[pool].models}/{within}{models[0]}.log",
         benchmark:
-            f"logs/{name}/train_{POOLS[pool].models}{within}/{models[0]}.tsv"
+            f"logs/{name}/train_{POOLS[pool].models}/{within}{models[0]}.tsv"
         # Those that take longest first, lest one of them runs alone at the end.
         priority: int(pool == paths.REMOVE)
         conda:
