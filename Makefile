@@ -32,10 +32,12 @@ help:
 demo: .venv/run
 	@echo "Making results/digits: about 15 minutes on two cores"
 	$(BIN)/snakemake --cores $(CORES) demo --quiet host reason
+	@echo "LDS in percent, what each method's scores predict of retrained models; also results/digits/lds.png:"
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
+	@echo "To look at: $(BIN)/snakemake --cores $(CORES) results/digits/report.html"
 
 new: .venv/run
-	@$(BIN)/python workflow/scripts/new_dataset.py $(or $(NAME),$(error say what to call it: make new NAME=mine)) \
+	@$(BIN)/python workflow/scripts/new_dataset.py "$(or $(NAME),$(error say what to call it: make new NAME=mine))" \
 		--images "$(or $(IMAGES),$(error say where the training images are: IMAGES=photographs))" \
 		--model "$(or $(MODEL),$(error say where the model is: MODEL=my-model))" \
 		$(if $(PICTURES),--pictures "$(PICTURES)")

@@ -38,3 +38,9 @@ rule demo:
         "results/digits/images/gen.png",
         "results/digits/scores/das/gen.h5",
     localrule: True
+
+
+onerror:
+    # Once more, below what jobs that went on have said since.
+    for line in errors_of_jobs(log):
+        print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How well scores find the images that wrong.csv lists, among the training images of results/suspects.
+"""How well scores find the images that wrong.csv lists, among the training images of results/scans.
 
 Each column of suspects.csv ranks the training images; how early the wrong ones come is printed. suspects.png
 shows the first fifty by the score of das for itself.
@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
-RESULTS, METHODS = Path("results/suspects"), ("das_gn_raw", "das_gn", "das", "trak", "raw_kernel")
+RESULTS, METHODS = Path("results/scans"), ("das_gn_raw", "das_gn", "das", "trak", "raw_kernel")
 
 with h5py.File(RESULTS / "images/train.h5") as file:
     paths = file["paths"].asstr()[()]

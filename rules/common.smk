@@ -4,6 +4,7 @@ Needs config/config.yaml and config/datasets/*.yaml; makes nothing. Never import
 run stays fast.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -27,6 +28,14 @@ from das.sources.published import PUBLISHED, published_files
 def fail(message):
     """End with one line and status 1; used for mistakes in the configuration or the command line."""
     sys.exit(f"error: {message}")
+
+
+def errors_of_jobs(logs):
+    """What failed jobs said, by logs of Snakemake."""
+    text = "".join(Path(log).read_text() for log in logs)
+    for path in dict.fromkeys(re.findall(r"^ +log: (.+) \(check log file", text, re.MULTILINE)):
+        if os.path.exists(path):
+            yield from re.findall(r"error: .+", Path(path).read_text())[-1:]
 
 
 try:
@@ -78,6 +87,7 @@ wildcard_constraints:
     dataset=r"\w+",
     features=r"\w+",
     kernel=r"\w+",
+    request="[0-9a-f]{12}",
     method=r"\w+",
     split="train|val|gen",
     test="|".join(paths.TESTS),
@@ -291,10 +301,43 @@ def image_folder(wildcards):
     return f"--folder {shlex.quote(source['path'])}" if source["kind"] == "folder" else ""
 
 
+def model_side(wildcards):
+    """Command line option for the side of the images that a model of the user's own works on."""
+    model = dataset(wildcards)["model"]
+    if "path" not in model or model["family"] != "unet":
+        return ""
+    return f"--side {own.read_network(model['path'])['sample_size']}"
+
+
 def listing(wildcards):
     """Names and sizes of the images in a folder, hashed, so that other images are prepared anew."""
     source = dataset(wildcards)["source"]
     return fingerprint(source["path"]) if source["kind"] == "folder" else ""
+
+
+def request(*settings):
+    """A hash of what is asked for, in the names of files that are prepared."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def prepared(split):
+    """An input function: images of the source before they take their place."""
+
+    def file(wildcards):
+        asked = request(section("source", "path")(wildcards), section("split")(wildcards), listing(wildcards))
+        return f"results/{wildcards.dataset}/images/{split}.{asked}.h5"
+
+    return file
+
+
+def taken(suffix):
+    """An input function: pictures of the user's own before they take their place."""
+
+    def file(wildcards):
+        folder = dataset(wildcards)["queries"]["folder"]
+        return f"results/{wildcards.dataset}/images/gen.{request(folder, fingerprint(folder))}.{suffix}"
+
+    return file
 
 
 def base_model_of(name):

@@ -33,7 +33,7 @@ rule estimate_cost:
     params:
         settings=lambda wildcards: json.dumps(dataset(wildcards)),
         config=as_json({name: config[name] for name in COSTED}),
-        gpu_tflops=as_json(config["execution"]["gpu_tflops"]),
+        tflops=sustained_tflops,
         modules=module_options,
         measured=measured,
     message:
@@ -41,7 +41,7 @@ rule estimate_cost:
     shell:
         "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
         " --settings {params.settings:q} --config {params.config:q}"
-        " --gpu-tflops {params.gpu_tflops:q} {params.modules}"
+        " --tflops {params.tflops:q} {params.modules}"
         " --measured logs/{wildcards.dataset} --output {output}"
 
 

@@ -34,10 +34,10 @@ rule prepare_images:
         code=lib("das/images.py"),
         source=source_code,
     output:
-        train="results/{dataset}/images/train.h5",
-        val="results/{dataset}/images/val.h5",
+        train=temp("results/{dataset}/images/train.{request}.h5"),
+        val=temp("results/{dataset}/images/val.{request}.h5"),
     log:
-        "logs/{dataset}/prepare_images.log",
+        "logs/{dataset}/prepare_images/{request}.log",
     conda:
         "../envs/das.yaml"
     params:
@@ -46,12 +46,36 @@ rule prepare_images:
         files=lambda wildcards, input: f"--files {shlex.join(input.files)}" if input.files else "",
         folder=image_folder,
         listing=listing,
+        side=model_side,
     message:
         "{wildcards.dataset}: preparing images"
     shell:
         "python {input.script} --log {log} --dataset {wildcards.dataset}"
         " --source {params.source:q} --split {params.split:q} {params.files} {params.folder}"
-        " --train {output.train} --val {output.val}"
+        " {params.side} --train {output.train} --val {output.val}"
+
+
+# What cannot be prepared costs nothing of what was made before: these stay until their successors are whole.
+rule place_images:
+    input:
+        train=prepared("train"),
+        val=prepared("val"),
+        # Of those two, which are gone by the next call: what they are made from.
+        files=located,
+        code=lib("prepare_images.py", "das/images.py"),
+        source=source_code,
+    output:
+        train="results/{dataset}/images/train.h5",
+        val="results/{dataset}/images/val.h5",
+    log:
+        "logs/{dataset}/place_images.log",
+    localrule: True
+    conda:
+        "../envs/das.yaml"
+    message:
+        "{wildcards.dataset}: images are prepared"
+    shell:
+        "(mv {input.train} {output.train} && mv {input.val} {output.val}) 2> {log}"
 
 
 for pool in DRAWN:

@@ -47,10 +47,10 @@ if OWN_QUERIES:
             script=lib("take_queries.py"),
             code=lib("das/images.py", "das/sources/decoding.py", "das/sheet.py"),
         output:
-            images="results/{dataset}/images/gen.h5",
-            sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
+            images=temp("results/{dataset}/images/gen.{request}.h5"),
+            sheet=temp("results/{dataset}/images/gen.{request}.png"),
         log:
-            "logs/{dataset}/take_queries.log",
+            "logs/{dataset}/take_queries/{request}.log",
         wildcard_constraints:
             dataset="|".join(OWN_QUERIES),
         conda:
@@ -64,3 +64,25 @@ if OWN_QUERIES:
             "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
             " --folder {params.folder:q} --train {input.train}"
             " --output {output.images} --sheet {output.sheet}"
+
+    # As rules/images.smk does with the training images.
+    rule place_queries:
+        input:
+            images=taken("h5"),
+            sheet=taken("png"),
+            train="results/{dataset}/images/train.h5",
+            code=lib("take_queries.py", "das/images.py", "das/sources/decoding.py", "das/sheet.py"),
+        output:
+            images="results/{dataset}/images/gen.h5",
+            sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
+        log:
+            "logs/{dataset}/place_queries.log",
+        wildcard_constraints:
+            dataset="|".join(OWN_QUERIES),
+        localrule: True
+        conda:
+            "../envs/das.yaml"
+        message:
+            "{wildcards.dataset}: pictures are taken"
+        shell:
+            "(mv {input.images} {output.images} && mv {input.sheet} {output.sheet}) 2> {log}"

@@ -20,6 +20,14 @@ def gpu_model(wildcards):
     return gpu_model_of(wildcards.dataset)
 
 
+def sustained_tflops(wildcards):
+    """Assumed speed of the device that the data set's jobs run on, by precision, as JSON."""
+    speeds = config["execution"]["gpu_tflops"]
+    if not dataset(wildcards)["jobs"]["gpus"]:
+        speeds = dict.fromkeys(speeds, config["execution"]["cpu_tflops"])
+    return json.dumps(speeds)
+
+
 @lru_cache
 def needs(name):
     """What the jobs of a data set need."""

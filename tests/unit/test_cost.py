@@ -127,6 +127,7 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
     expected = {
         "fetch_file": 1,
         "prepare_images": 1,
+        "place_images": 1,
         "draw_subsets": 1,
         "train_model": 1,
         "generate_images": 1,
@@ -160,7 +161,7 @@ def test_methods_add_the_models_that_they_need(datasets, config):
     assert (jobs["fetch_clip_model"], jobs["sketch_kernel"], jobs["join_kernel"]) == (1, 3, 3)
     # das, dtrak and das_gn of two more models, for three splits.
     assert jobs["project_gradients"] == base.jobs["project_gradients"] + 2 * 3 * 3
-    hours = found.gpu_hours
+    hours = found.hours
     assert hours["train_ensemble"] == pytest.approx(2 * hours["train_model"])
     assert hours["train_retrain_models"] == pytest.approx(hours["train_subset_models"] * 10 / 32)
     assert hours["evaluate_retrain_models"] == pytest.approx(hours["evaluate_subset_models"] * 10 / 32)
@@ -198,23 +199,19 @@ def test_hours_are_work_by_speed(datasets, config):
     base = by_rule("digits", digits, config)
     network = architecture.build_architecture(digits["model"]).network
     flops = 60 * 1000 * network.training(1).flops * estimate.OVERHEADS["training"]
-    assert base.gpu_hours["train_model"] == pytest.approx(flops / 10e12 / 3600)
-    assert base.gpu_hours["train_subset_models"] == pytest.approx(16 * base.gpu_hours["train_model"])
-    assert base.gpu_hours_per_job["train_subset_models"] == pytest.approx(4 * base.gpu_hours["train_model"])
+    assert base.hours["train_model"] == pytest.approx(flops / 10e12 / 3600)
+    assert base.hours["train_subset_models"] == pytest.approx(16 * base.hours["train_model"])
+    assert base.hours_per_job["train_subset_models"] == pytest.approx(4 * base.hours["train_model"])
 
     twice = {name: 2 * speed for name, speed in TFLOPS.items()}
-    assert by_rule("d", digits, config, twice).gpu_hours["total"] == pytest.approx(
-        base.gpu_hours["total"] / 2
-    )
+    assert by_rule("d", digits, config, twice).hours["total"] == pytest.approx(base.hours["total"] / 2)
     longer = by_rule("d", changed(digits, train={"epochs": 180}), config)
-    assert longer.gpu_hours["train_model"] == pytest.approx(3 * base.gpu_hours["train_model"])
-    assert longer.gpu_hours["measure_errors"] == base.gpu_hours["measure_errors"]
+    assert longer.hours["train_model"] == pytest.approx(3 * base.hours["train_model"])
+    assert longer.hours["measure_errors"] == base.hours["measure_errors"]
     more = by_rule("d", changed(digits, lds={"draws": 3}), config)
-    assert more.gpu_hours["evaluate_subset_models"] == pytest.approx(
-        3 * base.gpu_hours["evaluate_subset_models"]
-    )
+    assert more.hours["evaluate_subset_models"] == pytest.approx(3 * base.hours["evaluate_subset_models"])
     half = by_rule("d", changed(digits, train={"precision": {"cuda": "fp16", "cpu": "fp32"}}), config)
-    assert half.gpu_hours["train_model"] == pytest.approx(base.gpu_hours["train_model"] / 4)
+    assert half.hours["train_model"] == pytest.approx(base.hours["train_model"] / 4)
 
 
 def test_disk_is_the_size_of_what_is_left(datasets, config):
@@ -222,7 +219,7 @@ def test_disk_is_the_size_of_what_is_left(datasets, config):
     # Five means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
     assert disk["project_gradients"] == pytest.approx((5 + 3 + 25) * 1400 * 4096 * 4)
     assert disk["train_subset_models"] == pytest.approx(32 * 4 * 176_849)
-    assert disk["prepare_images"] == pytest.approx(1200 * 64)
+    assert disk["place_images"] == pytest.approx(1200 * 64)
     assert disk["total"] == pytest.approx(disk.drop("total").sum())
 
 

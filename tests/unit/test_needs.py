@@ -111,7 +111,7 @@ def test_a_job_asks_for_more_than_is_estimated_and_not_for_much_more(name, gpus)
     for rule, need in jobs(name, settings).items():
         expected = table.loc[rule]
         minutes = (need.runtime - START / 60) / TIME_MARGIN
-        hours = 0 if math.isnan(expected.tflops) else expected.gpu_hours_per_job
+        hours = 0 if math.isnan(expected.tflops) else expected.hours_per_job
         assert expected.memory_gb * 1000 < need.mem_mb < 3.5 * expected.memory_gb * 1000 + 2000, rule
         if rule != "predict_losses":
             assert 0.8 * 60 * hours - 1 < minutes < 1.7 * 60 * hours + 1, rule

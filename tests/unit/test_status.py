@@ -23,7 +23,7 @@ COSTS = pd.DataFrame(
     {
         "rule": ["train_model", "train_subset_models", "measure_lds", "total"],
         "jobs": [1, 16, 20, 37],
-        "gpu_hours": [2.0, 8.0, 0.0, 10.0],
+        "hours": [2.0, 8.0, 0.0, 10.0],
         "memory_gb": [3.0, 2.0, 1.0, 3.0],
     }
 )
@@ -48,8 +48,8 @@ def test_jobs_left_are_those_of_the_dry_run_and_hours_their_share(tmp_path):
         "measure_lds": 19,
         "total": 33,
     }
-    assert table.gpu_hours_left["train_subset_models"] == 1
-    assert table.gpu_hours_left["total"] == 3
+    assert table.hours_left["train_subset_models"] == 1
+    assert table.hours_left["total"] == 3
 
 
 def test_nothing_is_left_where_nothing_would_run(tmp_path):

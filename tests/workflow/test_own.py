@@ -96,6 +96,7 @@ def test_another_picture_computes_gradients_of_the_pictures_alone(finished, tmp_
     shutil.copyfile(first, tmp_path / "pictures/0 comes first.png")
     assert workflow.planned(TARGET) == {
         "take_queries": 1,
+        "place_queries": 1,
         "project_gradients": 1,
         "score_images": 1,
         "tabulate_attributions": 1,
@@ -105,6 +106,51 @@ def test_another_picture_computes_gradients_of_the_pictures_alone(finished, tmp_
     before, after = (scores_of(folder / "results/mine") for folder in (finished.folder, tmp_path))
     np.testing.assert_allclose(after.loc[before.index], before, rtol=1e-4)
     assert list(after.index) == ["0 comes first.png", *before.index]
+
+
+def contents(folder):
+    """What made the images, and what was made of them, by file."""
+    return {
+        path: path.read_bytes() for path in sorted((folder / "results/mine").rglob("*")) if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("folder", ["photographs", "pictures"])
+def test_an_image_that_cannot_be_read_costs_nothing(finished, tmp_path, folder):
+    workflow = finished.copy(tmp_path)
+    before = contents(tmp_path)
+    whole = next((tmp_path / folder).rglob("*.png"))
+    damaged = whole.with_name("cut short.png")
+    damaged.write_bytes(whole.read_bytes()[:200])
+    done = workflow.run(TARGET, REPORT)
+    assert done.returncode == 1
+    message = f"error: {damaged.relative_to(tmp_path)}: damaged image"
+    assert message in done.stdout.partition("Exiting because a job execution failed")[2], (
+        "once more, at the end"
+    )
+    assert contents(tmp_path) == before
+    damaged.unlink()
+    assert workflow.planned(TARGET, REPORT) == {}
+
+
+def test_images_that_the_model_does_not_fit_cost_nothing(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    before = contents(tmp_path)
+    source = workflow.config["datasets"]["mine"]["source"]
+    kept = {key: source.pop(key) for key in ("crop", "resize")}
+    done = workflow.run(TARGET)
+    assert done.returncode == 1
+    assert "error: source: images have 24 x 24 pixels, but model.path works on 8 x 8" in done.stdout
+    assert contents(tmp_path) == before
+    source |= kept
+    assert workflow.planned(TARGET) == {}
+
+
+def test_a_slash_behind_a_folder_is_the_same_folder(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    for section, key in (("source", "path"), ("model", "path"), ("queries", "folder")):
+        workflow.config["datasets"]["mine"][section][key] += "/"
+    assert workflow.planned(TARGET) == {}
 
 
 def test_another_model_takes_the_images_as_they_are(finished, tmp_path):

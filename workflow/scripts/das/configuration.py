@@ -50,7 +50,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         line = f"line {where.line + 1}: " if where else ""
         raise UserError(f"{path}: {line}not valid YAML ({getattr(error, 'problem', error)})") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__}, expected keys and values")
+        found = "is empty" if content is None else f"holds {type(content).__name__}"
+        raise UserError(f"{path}: {found}, expected keys and values")
     return content
 
 
@@ -253,9 +254,10 @@ def _describe(error: jsonschema.ValidationError) -> str:
         missing = [name for name in limit if name not in value]
         return f"{key}: required key {', '.join(map(repr, missing))} is missing"
     if rule == "type" and isinstance(value, str) and _is_number(value):
-        return (
-            f"{key}: found the text {value!r}, expected a {limit}; write a number with a dot, such as 1.0e-4"
+        wanted = {"integer": "an integer; write digits alone"}.get(
+            limit, f"a {limit}; write it with a dot, such as 1.0e-4"
         )
+        return f"{key}: found the text {value!r}, expected {wanted}"
     allowed = {
         "type": f"a value of type {limit}",
         "enum": ", ".join(map(str, limit)) if isinstance(limit, list) else "",

@@ -42,6 +42,9 @@ STABLE_DIFFUSION = "config/models/stable-diffusion-1.json"
 def complete(settings: dict[str, Any]) -> None:
     """Fill in what the settings of a data set leave to the user's files; what is wrong, `require` says."""
     source, split, model = settings["source"], settings["split"], settings["model"]
+    for part, key in ((source, "path"), (model, "path"), (model, "base"), (settings["queries"], "folder")):
+        if key in part:
+            part[key] = os.path.normpath(part[key])  # without the slash that completion of names leaves
     if "path" in model:
         if "base" in model:
             unet = f"{base_model_folder(model['base'])}/{NETWORK}"

@@ -67,7 +67,8 @@ def write_report(
     Raises:
         UserError: files cannot be read, or there are fewer training images than `most`.
     """
-    train, shown = read_images(train_images), read_images(query_images)[:queries]
+    train, pictures = read_images(train_images), read_images(query_images)
+    shown = pictures[:queries]
     chosen = range(len(shown))
     difference = np.stack([_differences(query, train) for query in shown])
     attributions: dict[str, list[dict[str, Any]]] = {}
@@ -110,7 +111,8 @@ def write_report(
         "TITLE": html.escape(f"{dataset}: which training images mattered"),
         "SIZE": "small" if max(train.shape[1:3]) <= SMALL else "",
         "SUMMARY": html.escape(
-            f"{len(shown)} pictures, {len(train)} training images, by {', '.join(attributions)}."
+            f"{'The first ' * (len(shown) < len(pictures))}{len(shown)} of {len(pictures)} pictures, "
+            f"{len(train)} training images, by {', '.join(attributions)}."
         ),
         "NEAR": f"{NEARLY_SAME:g}",
         "LDS": _lds(lds, statistics),
@@ -208,7 +210,7 @@ def _lds(paths: Sequence[Path], statistics: Sequence[Path]) -> str:
     shown = pd.DataFrame(
         {
             "method": main["method"],
-            "queries": main["split"].map({"val": "held out", "gen": "generated"}),
+            "queries": main["split"].map({"val": "validation (held out)", "gen": "generated"}),
             "LDS (%)": main["lds"].map("{:.1f}".format),
             "95% interval": [
                 f"{low:.1f} to {high:.1f}" for low, high in zip(main["ci_low"], main["ci_high"], strict=True)
@@ -235,7 +237,8 @@ def _lds(paths: Sequence[Path], statistics: Sequence[Path]) -> str:
     return (
         f"<h2>How far to trust it</h2><p>Measured against {models} retrained models: the rank correlation, "
         "over subsets of the training images, between what a method predicts and what models trained on them "
-        "do.</p>"
+        "do. Methods whose intervals overlap may differ all the same, or not at all: lds_pairs.csv compares "
+        "them on the same models.</p>"
         f'<div class="wide">{_html_table(shown)}</div>'
         f"{shown_plots}"
     )

@@ -1,7 +1,7 @@
 """What the workflow will cost on a data set, from its configuration alone: nothing is computed or downloaded.
 
 Hours are rows * FLOPs per row * overhead / speed. FLOPs are counted (`das.cost.counting`), the overheads
-measured (`OVERHEADS`); the speed is an assumption of the user, execution.gpu_tflops.
+measured (`OVERHEADS`); the speed is an assumption of the user, execution.gpu_tflops or cpu_tflops.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ COLUMNS = [
     "rows",
     "gflop_per_row",
     "tflops",
-    "gpu_hours",
-    "gpu_hours_per_job",
+    "hours",
+    "hours_per_job",
     "gpu_memory_gb",
     "memory_gb",
     "disk_gb",
@@ -125,7 +125,8 @@ class Estimator:
         costs = [
             self._fetch_file(),
             self._fetch_base_model(),
-            RuleCost("prepare_images", 1, disk=self._image_bytes()),
+            RuleCost("prepare_images", 1),
+            RuleCost("place_images", 1, disk=self._image_bytes()),
             RuleCost(
                 "draw_subsets",
                 int(self._judged),
@@ -245,7 +246,8 @@ class Estimator:
 
     def _generate_images(self) -> list[RuleCost]:
         if "folder" in self._settings["queries"]:
-            return [RuleCost("take_queries", 1, disk=self._image_bytes("gen"))]
+            disk = self._image_bytes("gen")
+            return [RuleCost("take_queries", 1), RuleCost("place_queries", 1, disk=disk)]
         generate, most = self._settings["generate"], self._settings["jobs"]["generated_per_job"]
         per_image = generate["steps"] * (2 if "guidance" in generate else 1)
         longest = min(most, self._counts["gen"])
@@ -519,7 +521,7 @@ def estimate_costs(
         settings: of the data set, checked and with defaults.
         config: of config/config.yaml, at least `features`, `kernels`, `clip`, `methods`, `attributions`,
             `evaluation`.
-        tflops: sustained TFLOP/s of the GPU for "fp32", "fp16" and "bf16".
+        tflops: sustained TFLOP/s of the device for "fp32", "fp16" and "bf16".
 
     Returns:
         `parameters` that are trained, training `images` and retrained `models` are those of the data set.
@@ -546,8 +548,8 @@ def estimate_costs(
             "rows": cost.rows,
             "gflop_per_row": cost.flops / 1e9 if cost.rows else math.nan,
             "tflops": cost.tflops,
-            "gpu_hours": cost.hours(cost.rows),
-            "gpu_hours_per_job": cost.hours(cost.longest),
+            "hours": cost.hours(cost.rows),
+            "hours_per_job": cost.hours(cost.longest),
             "gpu_memory_gb": cost.device / 1e9,
             "memory_gb": cost.memory / 1e9,
             "disk_gb": cost.disk / 1e9,
@@ -556,6 +558,6 @@ def estimate_costs(
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     total = of_dataset | {"rule": "total", "gflop_per_row": math.nan, "tflops": math.nan}
-    total |= {column: table[column].sum() for column in ("jobs", "rows", "gpu_hours", "disk_gb")}
-    total |= {column: table[column].max() for column in ("gpu_hours_per_job", "gpu_memory_gb", "memory_gb")}
+    total |= {column: table[column].sum() for column in ("jobs", "rows", "hours", "disk_gb")}
+    total |= {column: table[column].max() for column in ("hours_per_job", "gpu_memory_gb", "memory_gb")}
     return pd.concat([table, pd.DataFrame([total])], ignore_index=True)

@@ -44,7 +44,7 @@ Longest job and memory are those of the largest job; hours and disk are sums ove
 
 `.venv/bin/snakemake --cores 1 describe_costs` makes this page, and
 `.venv/bin/python tests/benchmarks/bench_cost.py` repeats the measurements. That also prints the speed of
-your CPU: as `execution.gpu_tflops`, it makes the hours those of your CPU.
+your CPU, for `execution.cpu_tflops`, from which hours are where `jobs.gpus` is 0.
 """
 
 
@@ -70,8 +70,8 @@ def _summary(table: pd.DataFrame) -> dict[str, str]:
         "trained parameters": f"{total.parameters:,}",
         "training images": f"{total.images:,}",
         "retrained models": f"{total.models:,}",
-        "GPU hours": _number(total.gpu_hours),
-        "longest job, hours": _number(total.gpu_hours_per_job),
+        "GPU hours": _number(total.hours),
+        "longest job, hours": _number(total.hours_per_job),
         "GPU memory, GB": _number(total.gpu_memory_gb),
         "main memory, GB": _number(total.memory_gb),
         "disk, GB": _number(total.disk_gb),
@@ -85,8 +85,8 @@ def _line(row: Mapping[Any, Any]) -> dict[str, str]:
         "rows": f"{row['rows']:,}" if row["rows"] else "",
         "GFLOP per row": _number(row["gflop_per_row"]),
         "TFLOP/s": _number(row["tflops"]),
-        "GPU hours": _number(row["gpu_hours"]),
-        "longest job, hours": _number(row["gpu_hours_per_job"]),
+        "GPU hours": _number(row["hours"]),
+        "longest job, hours": _number(row["hours_per_job"]),
         "GPU memory, GB": _number(row["gpu_memory_gb"]),
         "main memory, GB": _number(row["memory_gb"]),
         "disk, GB": _number(row["disk_gb"]),

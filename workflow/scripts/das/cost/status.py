@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-COSTS = ["rule", "jobs", "gpu_hours", "hours_taken", "memory_gb", "memory_gb_taken"]
+COSTS = ["rule", "jobs", "hours", "hours_taken", "memory_gb", "memory_gb_taken"]
 COLUMNS = [
     "rule",
     "jobs",
     "done",
     "left",
-    "gpu_hours",
-    "gpu_hours_left",
+    "hours",
+    "hours_left",
     "hours_taken",
     "memory_gb",
     "memory_gb_taken",
@@ -43,8 +43,8 @@ def describe_status(costs: pd.DataFrame, left: Mapping[str, int]) -> pd.DataFram
         if matching:
             remaining[max(matching, key=len)] += count
     table["left"] = pd.Series(remaining).clip(upper=table["jobs"])
-    table["gpu_hours_left"] = table["gpu_hours"] * table["left"] / table["jobs"]
-    sums = table.loc[rules, ["left", "gpu_hours_left"]].sum()
+    table["hours_left"] = table["hours"] * table["left"] / table["jobs"]
+    sums = table.loc[rules, ["left", "hours_left"]].sum()
     table.loc["total", sums.index] = sums
     table["done"] = table["jobs"] - table["left"]
     counts = ["jobs", "done", "left"]

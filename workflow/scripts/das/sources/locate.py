@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 
 from das.errors import UserError
@@ -59,6 +60,12 @@ def locate(kind: str, path: str | None, table: str | None = None) -> list[str]:
 def image_files(folder: str | Path) -> list[str]:
     """PNG, JPEG and WebP files below a folder by their suffix, hidden ones left out; sorted paths in it."""
     return sorted(_walk(folder, IMAGE_SUFFIXES))
+
+
+def other_files(folder: str | Path) -> dict[str, int]:
+    """How many files below a folder are no such images, by their suffix; hidden ones left out."""
+    found = Counter(Path(name).suffix.lower() or "without suffix" for name in _walk(folder, ("",)))
+    return {suffix: count for suffix, count in sorted(found.items()) if suffix not in IMAGE_SUFFIXES}
 
 
 def fingerprint(folder: str) -> str:
