@@ -1,5 +1,6 @@
 """Write the file of a data set of one's own: a model, its training images, and pictures to explain."""
 
+from os.path import normpath
 from pathlib import Path
 
 import yaml
@@ -54,10 +55,14 @@ def describe_folder(folder):
 
 options = cli.parser(__doc__)
 options.add_argument("name", help="of the data set: letters, digits and _")
-options.add_argument("--images", required=True, help="folder of the images that the model was trained on")
-options.add_argument("--model", required=True, help="folder of a diffusers pipeline")
+options.add_argument(
+    "--images", type=normpath, required=True, help="folder of the images that the model was trained on"
+)
+options.add_argument("--model", type=normpath, required=True, help="folder of a diffusers pipeline")
 options.add_argument(
     "--folder", type=Path, default=Path("config/datasets"), help="where data sets have their files"
 )
-options.add_argument("--pictures", help="folder of the pictures; without it the model makes twenty")
+options.add_argument(
+    "--pictures", type=normpath, help="folder of the pictures; without it the model makes twenty"
+)
 cli.main(run, options)

@@ -69,6 +69,7 @@ def write_report(
     """
     train, pictures = read_images(train_images), read_images(query_images)
     shown = pictures[:queries]
+    some = f"The first {len(shown)} of " if len(shown) < len(pictures) else ""
     chosen = range(len(shown))
     difference = np.stack([_differences(query, train) for query in shown])
     attributions: dict[str, list[dict[str, Any]]] = {}
@@ -111,8 +112,7 @@ def write_report(
         "TITLE": html.escape(f"{dataset}: which training images mattered"),
         "SIZE": "small" if max(train.shape[1:3]) <= SMALL else "",
         "SUMMARY": html.escape(
-            f"{'The first ' * (len(shown) < len(pictures))}{len(shown)} of {len(pictures)} pictures, "
-            f"{len(train)} training images, by {', '.join(attributions)}."
+            f"{some}{len(pictures)} pictures, {len(train)} training images, by {', '.join(attributions)}."
         ),
         "NEAR": f"{NEARLY_SAME:g}",
         "LDS": _lds(lds, statistics),
