@@ -62,7 +62,7 @@ def attributions(
         UserError: the scores have not been made, or see `tabulate`.
     """
     results = Path(results)
-    scores = results / "scores" / method / f"{split}.h5"
+    scores = _scores(results, method, split)
     images = (results / "images" / f"{name}.h5" for name in ("train", split))
     return tabulate(scores, *images, count=count, queries=queries)
 
@@ -94,8 +94,7 @@ def group_shares(
         UserError: scores have not been made, there is no such query, or `by` gives not every image a group.
     """
     results = Path(results)
-    scores = results / "scores" / method / f"{split}.h5"
-    with artifacts.read(scores, "scores") as artifact:
+    with artifacts.read(_scores(results, method, split), "scores") as artifact:
         number, groups = _groups(training_images(results), by, artifact.shape("scores")[1])
         images = np.bincount(number)
         tables = []
@@ -126,7 +125,7 @@ def self_influence(results: Path | str, method: str, split: str = "gen") -> pd.D
     if (query < 0).any():
         lacking = table["path"][query < 0].iloc[0]
         raise UserError(f"{pictures}: lacks the training image {lacking!r}; score the folder of all of them")
-    with artifacts.read(results / "scores" / method / f"{split}.h5", "scores") as artifact:
+    with artifacts.read(_scores(results, method, split), "scores") as artifact:
         rows = _rows(artifact, query)
         scores = [row[image] for image, (_, row) in zip(table.index, rows, strict=True)]
     return table.assign(score=scores).sort_values("score", ascending=False, kind="stable")
@@ -138,6 +137,14 @@ def training_images(results: Path | str) -> pd.DataFrame:
     Paths and captions are empty where images have none.
     """
     return _about(Path(results) / "images/train.h5")
+
+
+def _scores(results: Path, method: str, split: str) -> Path:
+    """The file of a method's scores, which has to be there."""
+    file = results / "scores" / method / f"{split}.h5"
+    if not file.exists():
+        raise UserError(f"{file}: no such file; `.venv/bin/snakemake --cores 1 {file}` makes it")
+    return file
 
 
 def tabulate(
