@@ -35,7 +35,8 @@ def errors_of_jobs(logs):
     text = "".join(Path(log).read_text() for log in logs)
     for path in dict.fromkeys(re.findall(r"^ +log: (.+) \(check log file", text, re.MULTILINE)):
         if os.path.exists(path):
-            yield from re.findall(r"error: .+", Path(path).read_text())[-1:]
+            # Logs go on from one attempt to the next; the last line is of this one.
+            yield from re.findall(r"error: .+(?=\n\Z)", Path(path).read_text())
 
 
 try:
@@ -309,10 +310,19 @@ def model_side(wildcards):
     return f"--side {own.read_network(model['path'])['sample_size']}"
 
 
-def listing(wildcards):
+@lru_cache
+def contents(folder):
     """Names and sizes of the images in a folder, hashed, so that other images are prepared anew."""
+    try:
+        return fingerprint(folder)
+    except UserError as error:
+        fail(error)
+
+
+def listing(wildcards):
+    """The contents of the folder that a data set is read from; empty where it is none."""
     source = dataset(wildcards)["source"]
-    return fingerprint(source["path"]) if source["kind"] == "folder" else ""
+    return contents(source["path"]) if source["kind"] == "folder" else ""
 
 
 def request(*settings):
@@ -335,7 +345,7 @@ def taken(suffix):
 
     def file(wildcards):
         folder = dataset(wildcards)["queries"]["folder"]
-        return f"results/{wildcards.dataset}/images/gen.{request(folder, fingerprint(folder))}.{suffix}"
+        return f"results/{wildcards.dataset}/images/gen.{request(folder, contents(folder))}.{suffix}"
 
     return file
 

@@ -57,7 +57,7 @@ if OWN_QUERIES:
             "../envs/das.yaml"
         params:
             folder=setting("queries", "folder"),
-            listing=lambda wildcards: fingerprint(dataset(wildcards)["queries"]["folder"]),
+            listing=lambda wildcards: contents(dataset(wildcards)["queries"]["folder"]),
         message:
             "{wildcards.dataset}: taking the pictures in {params.folder}"
         shell:
