@@ -62,7 +62,8 @@ rule place_images:
         val=prepared("val"),
         # Of those two, which are gone by the next call: what they are made from.
         files=located,
-        code=lib("prepare_images.py", "das/images.py"),
+        script=rules.prepare_images.input.script,
+        code=rules.prepare_images.input.code,
         source=source_code,
     output:
         train="results/{dataset}/images/train.h5",

@@ -71,7 +71,8 @@ if OWN_QUERIES:
             images=taken("h5"),
             sheet=taken("png"),
             train="results/{dataset}/images/train.h5",
-            code=lib("take_queries.py", "das/images.py", "das/sources/decoding.py", "das/sheet.py"),
+            script=rules.take_queries.input.script,
+            code=rules.take_queries.input.code,
         output:
             images="results/{dataset}/images/gen.h5",
             sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
