@@ -1,8 +1,8 @@
 """A row for each odd input: what it is, how it is made, and what comes of it.
 
-The files `test_odd_*.py` beside this one each hold a table ROWS and one test that goes through it. A fault that
-somebody met becomes a row: its name, a function that makes the input in an empty folder, and, where it has to
-be refused, part of the line that the user reads. A row without such a part is an input that has to be taken.
+The files `test_odd_*.py` beside this one each hold a table ROWS and one test that goes through it. A fault
+that somebody met becomes a row: its name, a function that makes the input in an empty folder, and, where it
+has to be refused, parts of the line that the user reads. A row without such parts is an input that is taken.
 """
 
 from __future__ import annotations

@@ -124,6 +124,7 @@ def train(
         [p for p in network.parameters() if p.requires_grad],
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
+        eps=1e-8,
         weight_decay=settings.weight_decay,
         fused=True,
     )

@@ -15,6 +15,26 @@ from das.errors import UserError
 from das.inputs import Inputs, PixelInputs
 from das.models.base import Model, load_config
 
+# Linear betas over 1000 steps and noise prediction, as published (D-TRAK, arXiv 2311.00500); the rest, which
+# its code leaves to diffusers, is written out, so that no other version of diffusers changes it.
+PUBLISHED_SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "trained_betas": None,
+    "variance_type": "fixed_small",
+    "clip_sample": True,
+    "prediction_type": "epsilon",
+    "thresholding": False,
+    "dynamic_thresholding_ratio": 0.995,
+    "clip_sample_range": 1.0,
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "steps_offset": 0,
+    "rescale_betas_zero_snr": False,
+}
+
 
 class UNet(Model):
     """A UNet2DModel of which all parameters are trained."""
@@ -36,9 +56,7 @@ class UNet(Model):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = UNet2DModel.from_config(resolved["unet"])
-        # The published schedule: linear betas over 1000 steps, noise prediction.
-        schedule = {"num_train_timesteps": 1000, "beta_schedule": "linear", "prediction_type": "epsilon"}
-        return cls(network, DDPMScheduler.from_config(resolved.get("scheduler", schedule)))
+        return cls(network, DDPMScheduler.from_config(resolved.get("scheduler", PUBLISHED_SCHEDULE)))
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> UNet:  # noqa: D102
