@@ -4,6 +4,7 @@ Needs config/config.yaml and config/datasets/*.yaml; makes nothing. Never import
 run stays fast.
 """
 
+import errno
 import hashlib
 import itertools
 import json
@@ -17,11 +18,11 @@ from typing import NamedTuple
 SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
 sys.path.insert(0, SCRIPTS)
 
-from das import ablation, configuration, methods, own, paths
+from das import ablation, configuration, content, methods, own, paths
 from das.attribution import JOURNEY, attributions
 from das.code import code_of
 from das.errors import UserError
-from das.sources.locate import fingerprint, locate
+from das.sources.locate import locate
 from das.sources.published import PUBLISHED, published_files
 
 
@@ -311,18 +312,29 @@ def model_side(wildcards):
 
 
 @lru_cache
-def contents(folder):
-    """Names and sizes of the images in a folder, hashed, so that other images are prepared anew."""
+def content_of(folder, table=None):
+    """A hash of the images in a folder, or of those that a table in it lists."""
     try:
-        return fingerprint(folder)
+        return content.hash_images(folder, table)
+    except UserError as error:
+        fail(error)
+
+
+@lru_cache
+def content_of_files(*files):
+    """A hash of what files hold. Parameters that take `input` are no reason for Snakemake to run a job again."""
+    try:
+        return content.hash_files(files)
     except UserError as error:
         fail(error)
 
 
 def listing(wildcards):
-    """The contents of the folder that a data set is read from; empty where it is none."""
+    """A hash of what a data set is read from, where that is the user's; empty where it is published or embedded."""
     source = dataset(wildcards)["source"]
-    return contents(source["path"]) if source["kind"] == "folder" else ""
+    if source["kind"] == "folder":
+        return content_of(source["path"], source.get("table"))
+    return content_of_files(*located(wildcards)) if "path" in source else ""
 
 
 def request(*settings):
@@ -345,7 +357,7 @@ def taken(suffix):
 
     def file(wildcards):
         folder = dataset(wildcards)["queries"]["folder"]
-        return f"results/{wildcards.dataset}/images/gen.{request(folder, contents(folder))}.{suffix}"
+        return f"results/{wildcards.dataset}/images/gen.{request(folder, content_of(folder))}.{suffix}"
 
     return file
 
@@ -368,6 +380,14 @@ def base_model_of(name):
 def base_model(wildcards):
     """The same, as an input function."""
     return base_model_of(wildcards.dataset)
+
+
+def base_model_content(wildcards):
+    """A params function: a hash of the files of a base model; to be determined while it is not downloaded."""
+    (index,) = base_model(wildcards)
+    if not os.path.exists(index):
+        raise FileNotFoundError(errno.ENOENT, "not downloaded yet", index)
+    return content_of_files(*paths.base_model_files(os.path.dirname(index)))
 
 
 def clip_model(wildcards):

@@ -55,6 +55,7 @@ rule encode_latents:
         device=config["execution"]["device"],
     params:
         base=setting("model", "base"),
+        content=base_model_content,
         flip=lambda wildcards: (
             "--flip" if wildcards.split == "train" and dataset(wildcards)["train"]["flip"] else ""
         ),

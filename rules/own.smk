@@ -30,7 +30,7 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
             path=own_model_path,
             base=base_option,
             # Another model may come with older files, for example by another link.
-            stamp=lambda wildcards, input: [(os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in input.files],
+            content=lambda wildcards: content_of_files(*own_model_files(wildcards)),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
             "{wildcards.dataset}: taking the model in {params.path}"
@@ -57,7 +57,7 @@ if OWN_QUERIES:
             "../envs/das.yaml"
         params:
             folder=setting("queries", "folder"),
-            listing=lambda wildcards: contents(dataset(wildcards)["queries"]["folder"]),
+            listing=lambda wildcards: content_of(dataset(wildcards)["queries"]["folder"]),
         message:
             "{wildcards.dataset}: taking the pictures in {params.folder}"
         shell:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from das.sources.locate import fingerprint, image_files, locate
+from das.sources.locate import image_files, locate
 from das.sources.published import PUBLISHED, published_file, published_files
-from pictures import image_folder
 from source_checks import message_of
 
 CIFAR10 = "cifar-10-binary.tar.gz"
@@ -156,24 +153,3 @@ def test_images_are_found_by_suffix_in_any_case_and_hidden_files_are_not(tmp_pat
     names = ["A/1.PNG", "a/2.jpg", "a/3.jpeg", "b.WebP"]
     touched(tmp_path, *names, "a/.4.png", ".git/5.png", "a/notes.txt", "png")
     assert image_files(tmp_path) == names
-
-
-def test_a_fingerprint_is_of_names_and_sizes_alone(tmp_path):
-    image_folder(tmp_path / "one")
-    first = fingerprint(str(tmp_path / "one"))
-    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
-    assert fingerprint(str(tmp_path / "two")) == first
-    (tmp_path / "two/notes.txt").write_text("of no interest")
-    assert fingerprint(str(tmp_path / "two")) == first
-    changed = tmp_path / "two" / image_files(tmp_path / "two")[0]
-    changed.write_bytes(changed.read_bytes() + b"x")
-    grown = fingerprint(str(tmp_path / "two"))
-    changed.unlink()
-    assert len({first, grown, fingerprint(str(tmp_path / "two"))}) == 3
-
-
-def test_a_fingerprint_of_nothing(tmp_path):
-    assert "no file or folder" in message_of(fingerprint, str(tmp_path / "nowhere"))
-    (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
-    message = message_of(fingerprint, str(tmp_path))
-    assert message.startswith(f"{tmp_path}/broken.png: cannot be read")

@@ -13,7 +13,7 @@ from das import artifacts
 from das.attributions import attributions
 from das.images import read_texts
 from pictures import image_folder
-from workflow.running import UNET, Workflow
+from workflow.running import UNET, Workflow, overwrite_one_byte
 
 TARGET, REPORT = "results/mine/attributions.csv", "results/mine/report.html"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -160,6 +160,21 @@ def test_another_model_takes_the_images_as_they_are(finished, tmp_path):
     assert plan["take_model"] == 1
     assert plan["project_gradients"] == 2
     assert "prepare_images" not in plan
+
+
+@pytest.mark.parametrize(
+    ("pattern", "made_again"),
+    [
+        ("photographs/*/*.png", "prepare_images"),
+        ("pictures/*.png", "take_queries"),
+        (f"model/{WEIGHTS}", "take_model"),
+    ],
+)
+def test_another_content_of_the_same_size_and_date_is_noticed(finished, tmp_path, pattern, made_again):
+    workflow = finished.copy(tmp_path)
+    assert workflow.planned(TARGET) == {}
+    overwrite_one_byte(next(tmp_path.glob(pattern)))
+    assert made_again in workflow.planned(TARGET)
 
 
 def test_dtrak_is_a_setting(finished, tmp_path):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import tiny_sd
 from das.own import ADAPTERS
 from pictures import image_folder
-from workflow.running import Workflow
+from workflow.running import Workflow, overwrite_one_byte
 
 TARGETS = ("results/mine/attributions.csv", "results/mine/report.html")
 
@@ -70,6 +70,13 @@ def test_other_adapters_take_images_and_latents_as_they_are(finished, tmp_path):
     assert plan["take_adapters"] == 1
     assert plan["encode_latents"] == 1  # of the new pictures
     assert not {"prepare_images", "train_model"} & plan.keys()
+
+
+@pytest.mark.parametrize("name", ["vae/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt"])
+def test_a_base_model_of_the_same_size_and_date_is_noticed(finished, tmp_path, name):
+    workflow = finished.copy(tmp_path)
+    overwrite_one_byte(tmp_path / "base" / name)
+    assert "encode_latents" in workflow.planned(*TARGETS)
 
 
 def test_pictures_of_ones_own_have_no_prompt_and_are_refused(finished, tmp_path):

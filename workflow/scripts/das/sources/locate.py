@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -25,7 +24,7 @@ def locate(kind: str, path: str | None, table: str | None = None) -> list[str]:
     Args:
         path: `source.path`: a folder, for cifar10 also the archive; None for data/ and embedded sources.
         table: `source.table`, which kind folder knows. The images of a folder are not among the files: they
-            may be too many for that; see `fingerprint`.
+            may be too many for that; see `das.content`.
 
     Raises:
         UserError: nothing at `path`, or not what this kind is read from.
@@ -66,25 +65,6 @@ def other_files(folder: str | Path) -> dict[str, int]:
     """How many files below a folder are no such images, by their suffix; hidden ones left out."""
     found = Counter(Path(name).suffix.lower() or "without suffix" for name in _walk(folder, ("",)))
     return {suffix: count for suffix, count in sorted(found.items()) if suffix not in IMAGE_SUFFIXES}
-
-
-def fingerprint(folder: str) -> str:
-    """Hexadecimal sha256 of the names and sizes of all images below a folder.
-
-    It changes when images come, go or grow, and not when a folder is copied, which changes all times.
-
-    Raises:
-        UserError: no such folder, or an image is a link to nothing.
-    """
-    _require_folder(folder, "a folder of images")
-    digest = hashlib.sha256()
-    for name in image_files(folder):
-        try:
-            size = os.stat(f"{folder}/{name}").st_size
-        except OSError as error:
-            raise UserError(f"{folder}/{name}: cannot be read: {error.strerror}") from error
-        digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 def _locate_folder(path: str | None, table: str | None) -> list[str]:
