@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
+# For the shell: what a variable was set to, as it stands, or an error where it was not.
+given = $(if $(value $(1)),'$(subst ','\'',$(value $(1)))',$(error $(2)))
 
 .PHONY: help demo new test browser test-slurm soak status lint format bench clean
 
@@ -37,10 +39,10 @@ demo: .venv/run
 	@echo "To look at: $(BIN)/snakemake --cores $(CORES) results/digits/report.html"
 
 new: .venv/run
-	@$(BIN)/python workflow/scripts/new_dataset.py "$(or $(NAME),$(error say what to call it: make new NAME=mine))" \
-		--images "$(or $(IMAGES),$(error say where the training images are: IMAGES=photographs))" \
-		--model "$(or $(MODEL),$(error say where the model is: MODEL=my-model))" \
-		$(if $(PICTURES),--pictures "$(PICTURES)")
+	@$(BIN)/python workflow/scripts/new_dataset.py $(call given,NAME,say what to call it: make new NAME=mine) \
+		--images=$(call given,IMAGES,say where the training images are: IMAGES=photographs) \
+		--model=$(call given,MODEL,say where the model is: MODEL=my-model) \
+		$(if $(value PICTURES),--pictures=$(call given,PICTURES))
 
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"
@@ -58,7 +60,7 @@ soak: .venv/dev
 	$(BIN)/python tests/soak.py --minutes $(or $(MINUTES),60)
 
 status: .venv/run
-	@$(BIN)/python workflow/scripts/show_status.py $(or $(NAME),$(error say which data set: make status NAME=cifar2))
+	@$(BIN)/python workflow/scripts/show_status.py $(call given,NAME,say which data set: make status NAME=cifar2)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

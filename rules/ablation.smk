@@ -17,12 +17,12 @@ rule summarise_ablation:
     log:
         "logs/{dataset}/summarise_ablation.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         base=config["ablation"]["base"],
         changes=as_json([vars(change) for change in ABLATION]),
     message:
         "{wildcards.dataset}: comparing changes of {params.base}"
     shell:
-        "python {input.script} --log {log} --base {params.base} --changes {params.changes:q}"
+        "python {input.script:q} --log {log} --base {params.base} --changes {params.changes:q}"
         " --tables {input.tables} --statistics {input.statistics} --output {output.table} --plot {output.plot}"

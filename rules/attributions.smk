@@ -23,12 +23,12 @@ for rule_name, table, chosen in (
         log:
             f"logs/{{dataset}}/{table}.log",
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         params:
             most=config["attributions"]["count"],
         message:
             "{wildcards.dataset}: listing the most influential training images"
         shell:
-            "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
+            "python {input.script:q} --log {log} --threads {threads} --scores {input.scores}"
             " --train-images {input.train} --query-images {input.queries} --count {params.most}"
             " --output {output}"

@@ -17,14 +17,14 @@ for action in ("list", "delete"):
             f"logs/{action}_leftovers.log",
         localrule: True
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         params:
-            deletable=" ".join(pool_folders(keep=False)),
-            kept=" ".join(pool_folders(keep=True)),
+            deletable=lambda wildcards: pool_folders(keep=False),
+            kept=lambda wildcards: pool_folders(keep=True),
             days=config["execution"]["keep_states_days"],
             delete="--delete" if action == "delete" else "",
         message:
             "Looking for what nothing needs any more"
         shell:
-            "python {input.script} --log {log} --threads {threads} --days {params.days}"
-            " --deletable {params.deletable} --kept {params.kept} {params.delete}"
+            "python {input.script:q} --log {log} --threads {threads} --days {params.days}"
+            " --deletable {params.deletable:q} --kept {params.kept:q} {params.delete}"

@@ -15,8 +15,9 @@ import sys
 from functools import lru_cache
 from typing import NamedTuple
 
-SCRIPTS = os.path.relpath(f"{workflow.basedir}/workflow/scripts")
-sys.path.insert(0, SCRIPTS)
+# Not by the path that Snakemake was called with: through a link, it would name other files than without.
+HOME = os.path.realpath(workflow.basedir)
+sys.path.insert(0, f"{HOME}/workflow/scripts")
 
 from das import ablation, configuration, content, methods, own, paths
 from das.attribution import JOURNEY, attributions
@@ -24,6 +25,16 @@ from das.code import code_of
 from das.errors import UserError
 from das.sources.locate import locate
 from das.sources.published import PUBLISHED, published_files
+
+SCRIPTS = paths.nameable(os.path.relpath(f"{HOME}/workflow/scripts"))
+
+
+def literally(text):
+    """The text as Snakemake formats it to itself, whatever braces it holds."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+ENVIRONMENT = literally(f"{HOME}/envs/das.yaml")
 
 
 def fail(message):
@@ -41,7 +52,7 @@ def errors_of_jobs(logs):
 
 
 try:
-    schemas = Path(workflow.basedir, "workflow", "schemas")
+    schemas = Path(HOME, "workflow", "schemas")
     config = configuration.validate(config, schemas / "config.schema.yaml", "config/config.yaml")
     for module in config["method_modules"]:
         methods.load(module)
@@ -60,14 +71,14 @@ try:
     EXTENDED = ablation.extended(config)
     METHODS = attributions(EXTENDED)
     DATASETS = configuration.load_datasets(
-        Path(workflow.basedir, "config", "datasets"),
+        Path(HOME, "config", "datasets"),
         config["datasets"],
         schemas / "dataset.schema.yaml",
     )
     for settings in DATASETS.values():
         unet, own_network = settings["model"]["unet"], "path" in settings["model"]
         if not os.path.isabs(unet) and (not own_network or unet == own.STABLE_DIFFUSION):
-            settings["model"]["unet"] = os.path.relpath(Path(workflow.basedir, unet))
+            settings["model"]["unet"] = os.path.relpath(Path(HOME, unet))
 except UserError as error:
     fail(error)
 
@@ -78,7 +89,7 @@ GENERATING = "|".join(name for name in DATASETS if name not in OWN_QUERIES)
 
 if not workflow.deployment_settings.deployment_method:
     # Scripts run in this environment, whether or not it has been activated.
-    shell.prefix(f"export PATH={os.path.dirname(sys.executable)}:$PATH; ")
+    shell.prefix(literally(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "))
 # For jobs: glibc gives freed memory back, and a step of training on a CPU then waits for the same pages again.
 # Either setting alone makes that worse. What a user has set stays.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 1024**2))
@@ -218,7 +229,12 @@ def training_seed(wildcards):
     return int(wildcards.seed)
 
 
-def located(wildcards):
+def network(wildcards):
+    """An input function: the file that describes a data set's UNet."""
+    return paths.nameable(dataset(wildcards)["model"]["unet"])
+
+
+def source_files(wildcards):
     """The files that a data set's images are read from, besides those in a folder of images."""
     source = dataset(wildcards)["source"]
     try:
@@ -226,6 +242,17 @@ def located(wildcards):
         return locate(source["kind"], source.get("path"), source.get("table"))
     except UserError as error:
         fail(f"{wildcards.dataset}: {error}")
+
+
+def located(wildcards):
+    """The same, as an input function."""
+    return [paths.nameable(file) for file in source_files(wildcards)]
+
+
+def files_option(wildcards):
+    """Command line option for the same."""
+    files = source_files(wildcards)
+    return f"--files {shlex.join(files)}" if files else ""
 
 
 # Modules that read each kind of source, besides those that all share.
@@ -262,27 +289,29 @@ def own_model_path(wildcards):
 def base_option(wildcards):
     """Command line option for the base model of adapters of the user's own."""
     base = dataset(wildcards)["model"].get("base")
-    return f"--base {shlex.quote(base)}" if base else ""
+    return f"--base={shlex.quote(base)}" if base else ""
 
 
 def own_model_files(wildcards):
     """The files of a model of the user's own that are read."""
     path = own_model_path(wildcards)
     if dataset(wildcards)["model"]["family"] == "lora":
-        return [path]
-    return [f"{path}/{name}" for name in (own.NETWORK, own.SCHEDULE, own.WEIGHTS)]
+        return [paths.nameable(path)]
+    return [paths.nameable(f"{path}/{name}") for name in (own.NETWORK, own.SCHEDULE, own.WEIGHTS)]
 
 
 def own_schedule(name):
     """The noise schedule of the user's own by which models are retrained; none where it is the workflow's."""
     model = DATASETS[name]["model"]
-    return [f"{model['path']}/{own.SCHEDULE}"] if "path" in model and model["family"] == "unet" else []
+    if "path" not in model or model["family"] != "unet":
+        return []
+    return [paths.nameable(f"{model['path']}/{own.SCHEDULE}")]
 
 
 def source_code(wildcards):
     """The modules that read a data set's kind of source."""
     kind = dataset(wildcards)["source"]["kind"]
-    hub = any(name.endswith(".parquet") for name in located(wildcards))
+    hub = any(name.endswith(".parquet") for name in source_files(wildcards))
     names = ("base", "decoding", kind, *SOURCE_CODE[kind], *(("parquet",) if hub else ()))
     return lib(*(f"das/sources/{name}.py" for name in names))
 
@@ -300,7 +329,7 @@ def published_overrides(wildcards):
 def image_folder(wildcards):
     """Command line option for a folder of images."""
     source = dataset(wildcards)["source"]
-    return f"--folder {shlex.quote(source['path'])}" if source["kind"] == "folder" else ""
+    return f"--folder={shlex.quote(source['path'])}" if source["kind"] == "folder" else ""
 
 
 def model_side(wildcards):
@@ -334,7 +363,7 @@ def listing(wildcards):
     source = dataset(wildcards)["source"]
     if source["kind"] == "folder":
         return content_of(source["path"], source.get("table"))
-    return content_of_files(*located(wildcards)) if "path" in source else ""
+    return content_of_files(*source_files(wildcards)) if "path" in source else ""
 
 
 def request(*settings):
@@ -374,7 +403,7 @@ def base_model_of(name):
             f"{name}: model.base: no file {index!r}, expected a Stable Diffusion 1 model in diffusers' "
             "format, or the name of one on the Hugging Face hub"
         )
-    return [index]
+    return [paths.nameable(index)]
 
 
 def base_model(wildcards):
@@ -390,9 +419,14 @@ def base_model_content(wildcards):
     return content_of_files(*paths.base_model_files(os.path.dirname(index)))
 
 
+def clip_folder(wildcards):
+    """The folder of the CLIP model; of one on the hub, where it is downloaded to."""
+    return paths.base_model_folder(config["clip"]["model"])
+
+
 def clip_model(wildcards):
-    """The files of the CLIP model; of one on the hub, where they are downloaded to."""
-    folder = paths.base_model_folder(config["clip"]["model"])
+    """An input function: the files of the CLIP model; of one on the hub, the one that stands for them."""
+    folder = clip_folder(wildcards)
     if folder == config["clip"]["model"]:
         for name in paths.CLIP_FILES:
             if not os.path.exists(f"{folder}/{name}"):
@@ -400,7 +434,7 @@ def clip_model(wildcards):
                     f"clip.model: no file {f'{folder}/{name}'!r}, expected a folder with "
                     f"{', '.join(paths.CLIP_FILES)}, or the name of a CLIP model on the Hugging Face hub"
                 )
-        return [f"{folder}/{name}" for name in paths.CLIP_FILES]
+        return [paths.nameable(f"{folder}/{name}") for name in paths.CLIP_FILES]
     return [f"{folder}/{paths.CLIP_FILES[0]}"]
 
 
@@ -683,7 +717,7 @@ def of_ablation(file):
 
 def rule_file(wildcards):
     """The file that defines a method's scoring rule."""
-    return os.path.relpath(method(wildcards).rule.score.__code__.co_filename)
+    return paths.nameable(os.path.relpath(method(wildcards).rule.score.__code__.co_filename))
 
 
 def score_damping(wildcards):

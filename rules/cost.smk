@@ -20,7 +20,7 @@ COST_CODE = [f"das/cost/{name}.py" for name in ("counting", "architecture", "est
 
 rule estimate_cost:
     input:
-        unet=setting("model", "unet"),
+        unet=network,
         script=lib("estimate_cost.py"),
         code=lib(*COST_CODE),
     output:
@@ -29,7 +29,7 @@ rule estimate_cost:
         "logs/{dataset}/estimate_cost.log",
     localrule: True
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         settings=lambda wildcards: json.dumps(dataset(wildcards)),
         config=as_json({name: config[name] for name in COSTED}),
@@ -39,7 +39,7 @@ rule estimate_cost:
     message:
         "{wildcards.dataset}: estimating hours, memory and disk"
     shell:
-        "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+        "python {input.script:q} --log {log} --threads {threads} --dataset {wildcards.dataset}"
         " --settings {params.settings:q} --config {params.config:q}"
         " --tflops {params.tflops:q} {params.modules}"
         " --measured logs/{wildcards.dataset} --output {output}"
@@ -56,8 +56,8 @@ rule describe_costs:
         "logs/describe_costs.log",
     localrule: True
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     message:
         "Describing the costs of the published data sets"
     shell:
-        "python {input.script} --log {log} --threads {threads} --tables {input.tables} --output {output}"
+        "python {input.script:q} --log {log} --threads {threads} --tables {input.tables} --output {output}"

@@ -17,14 +17,14 @@ rule choose_removals:
     log:
         "logs/{dataset}/choose_removals/{test}_{method}.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         settings=lambda wildcards: json.dumps(counterfactual(wildcards)),
         scores=lambda wildcards, input: f"--scores {input.scores}" if input.scores else "",
     message:
         "{wildcards.dataset}: choosing the images to {wildcards.test}, {wildcards.method}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+        "python {input.script:q} --log {log} --threads {threads} --dataset {wildcards.dataset}"
         " --method {wildcards.method} --test {wildcards.test} {params.scores} --images {input.images}"
         " --settings {params.settings:q} --output {output}"
 
@@ -49,7 +49,7 @@ rule regenerate_images:
     benchmark:
         "logs/{dataset}/regenerate_images/{test}_{method}.tsv"
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -65,11 +65,13 @@ rule regenerate_images:
         seed=setting("train", "seed"),
         generation=section("generate"),
         settings=loss_settings,
-        clip=lambda wildcards, input: f"--clip {os.path.dirname(input.clip[0])}" if input.clip else "",
+        clip=lambda wildcards: (
+            f"--clip={shlex.quote(clip_folder(wildcards))}" if config["clip"]["model"] else ""
+        ),
     message:
         "{wildcards.dataset}: generating anew, {wildcards.test} {wildcards.method}"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device} --dataset {wildcards.dataset}"
         " --model {params.model} --models {params.models} --seed {params.seed} --subsets {input.subsets}"
         " --queries {input.queries} --inputs {input.inputs} --generation {params.generation:q}"
@@ -95,11 +97,11 @@ rule summarise_counterfactual:
     log:
         "logs/{dataset}/summarise_counterfactual.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         bootstrap=config["evaluation"]["bootstrap"],
     message:
         "{wildcards.dataset}: what became of generated images without the images that mattered"
     shell:
-        "python {input.script} --log {log} --outcomes {input.outcomes} --bootstrap {params.bootstrap}"
+        "python {input.script:q} --log {log} --outcomes {input.outcomes} --bootstrap {params.bootstrap}"
         " --output {output.table} --queries {output.queries} --plot {output.plot}"

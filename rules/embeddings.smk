@@ -19,13 +19,13 @@ rule fetch_clip_model:
         name=r"[\w.-]+",
     localrule: True
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     message:
         "Downloading the CLIP model {wildcards.owner}/{wildcards.name}"
     shell:
-        "python {input.script} --log {log} --clip {wildcards.owner}/{wildcards.name}"
+        "python {input.script:q} --log {log} --clip {wildcards.owner}/{wildcards.name}"
         " --output {params.folder}"
 
 
@@ -43,17 +43,17 @@ rule embed_images:
     benchmark:
         "logs/{dataset}/embed_images/{split}.tsv"
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
         gpu_model=gpu_model,
         device=config["execution"]["device"],
     params:
-        folder=lambda wildcards, input: os.path.dirname(input.clip[0]),
+        folder=clip_folder,
     message:
         "{wildcards.dataset}: embedding the {wildcards.split} images with CLIP"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
-        " --dataset {wildcards.dataset} --clip {params.folder:q} --images {input.images} --output {output}"
+        " --dataset {wildcards.dataset} --clip={params.folder:q} --images {input.images} --output {output}"

@@ -22,7 +22,7 @@ rule project_gradients:
     benchmark:
         "logs/{dataset}/project_gradients/{features}{variant}_{split}_{shard}.tsv"
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -39,7 +39,7 @@ rule project_gradients:
     message:
         "{wildcards.dataset}: projecting gradients, {wildcards.features}{wildcards.variant} of {wildcards.split}, shard {wildcards.shard}"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --features {wildcards.features} --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
@@ -60,7 +60,7 @@ rule project_journeys:
     benchmark:
         "logs/{dataset}/project_journeys/{features}_{shard}.tsv"
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -78,7 +78,7 @@ rule project_journeys:
     message:
         "{wildcards.dataset}: projecting gradients along the sampling, {wildcards.features}, shard {wildcards.shard}"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --features {wildcards.features} --settings {params.settings:q} --generation {params.generation:q}"

@@ -18,13 +18,13 @@ rule fetch_file:
         name="|".join(re.escape(f.name) for files in PUBLISHED.values() for f in files),
     localrule: True
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         files=published_overrides,
     message:
         "Downloading {output}"
     shell:
-        "python {input.script} --log {log} --files {params.files:q} --output {output}"
+        "python {input.script:q} --log {log} --files {params.files:q} --output {output}"
 
 
 rule prepare_images:
@@ -39,18 +39,18 @@ rule prepare_images:
     log:
         "logs/{dataset}/prepare_images/{request}.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         source=section("source", "path"),
         split=section("split"),
-        files=lambda wildcards, input: f"--files {shlex.join(input.files)}" if input.files else "",
+        files=files_option,
         folder=image_folder,
         listing=listing,
         side=model_side,
     message:
         "{wildcards.dataset}: preparing images"
     shell:
-        "python {input.script} --log {log} --dataset {wildcards.dataset}"
+        "python {input.script:q} --log {log} --dataset {wildcards.dataset}"
         " --source {params.source:q} --split {params.split:q} {params.files} {params.folder}"
         " {params.side} --train {output.train} --val {output.val}"
 
@@ -72,7 +72,7 @@ rule place_images:
         "logs/{dataset}/place_images.log",
     localrule: True
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     message:
         "{wildcards.dataset}: images are prepared"
     shell:
@@ -93,7 +93,7 @@ for pool in DRAWN:
         log:
             f"logs/{{dataset}}/{POOLS[pool].draw}.log",
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         params:
             subsets=setting(pool, "subsets"),
             fraction=setting("lds", "fraction"),
@@ -107,7 +107,7 @@ for pool in DRAWN:
         message:
             "{wildcards.dataset}: drawing {params.subsets} subsets for {params.pool}"
         shell:
-            "python {input.script} --log {log} --dataset {wildcards.dataset} --pool {params.pool}"
+            "python {input.script:q} --log {log} --dataset {wildcards.dataset} --pool {params.pool}"
             " --images {input.images} --count {params.subsets} --fraction {params.fraction}"
             " --seed {params.seed} --seed-step {params.seed_step} {params.stratify}"
             " --published-indices {params.published:q} --output {output}"

@@ -20,7 +20,7 @@ rule sketch_kernel:
     benchmark:
         "logs/{dataset}/sketch_kernel/{kernel}{variant}_{shard}.tsv"
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -38,7 +38,7 @@ rule sketch_kernel:
     message:
         "{wildcards.dataset}: sketching the kernel {wildcards.kernel}{wildcards.variant}, shard {wildcards.shard}"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --checkpoint-seconds {resources.checkpoint_seconds} --dataset {wildcards.dataset}"
         " --model {params.folder} --inputs {input.inputs} --kernel {wildcards.kernel}"
@@ -56,11 +56,11 @@ rule join_kernel:
     log:
         "logs/{dataset}/join_kernel/{kernel}{variant}.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=ask("mem_mb", joining_needs),
         runtime=ask("runtime", joining_needs),
     message:
         "{wildcards.dataset}: joining the kernel {wildcards.kernel}{wildcards.variant}"
     shell:
-        "python {input.script} --log {log} --shards {input.shards} --output {output}"
+        "python {input.script:q} --log {log} --shards {input.shards} --output {output}"

@@ -19,13 +19,13 @@ rule fetch_base_model:
         name=r"[\w.-]+",
     localrule: True
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     message:
         "Downloading the base model {wildcards.owner}/{wildcards.name}"
     shell:
-        "python {input.script} --log {log} --base {wildcards.owner}/{wildcards.name}"
+        "python {input.script:q} --log {log} --base {wildcards.owner}/{wildcards.name}"
         " --output {params.folder}"
 
 
@@ -44,7 +44,7 @@ rule encode_latents:
         "logs/{dataset}/encode_latents/{split}.tsv"
     priority: 10
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -62,7 +62,7 @@ rule encode_latents:
     message:
         "{wildcards.dataset}: encoding the {wildcards.split} images"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
-        " --dataset {wildcards.dataset} --base {params.base:q} --images {input.images} {params.flip}"
+        " --dataset {wildcards.dataset} --base={params.base:q} --images {input.images} {params.flip}"
         " --output {output}"

@@ -26,7 +26,7 @@ rule predict_losses:
     wildcard_constraints:
         split="val|gen",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=ask("mem_mb", scoring_needs),
         runtime=ask("runtime", scoring_needs),
@@ -37,7 +37,7 @@ rule predict_losses:
     message:
         "{wildcards.dataset}: predicting losses, {wildcards.method} on {wildcards.split}"
     shell:
-        "python {input.script} --log {log} --threads {threads}"
+        "python {input.script:q} --log {log} --threads {threads}"
         " {params.method} {params.files} --subsets {input.subsets}"
         " --dampings {params.dampings} --output {output}"
 
@@ -56,7 +56,7 @@ rule measure_lds:
     wildcard_constraints:
         method=r"(?!(?:pairs|queries|subsets)\.)\w+",  # lds_pairs.csv and its like are no method's
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         bootstrap=config["evaluation"]["bootstrap"],
         predictions=lambda wildcards, input: " ".join(
@@ -65,7 +65,7 @@ rule measure_lds:
     message:
         "{wildcards.dataset}: linear datamodeling score of {wildcards.method}"
     shell:
-        "python {input.script} --log {log} --threads {threads} --method {wildcards.method}"
+        "python {input.script:q} --log {log} --threads {threads} --method {wildcards.method}"
         " {params.predictions} --losses {input.losses} --bootstrap {params.bootstrap}"
         " --output {output.table} --statistics {output.statistics}"
 
@@ -81,11 +81,11 @@ rule summarise_lds:
     log:
         "logs/{dataset}/summarise_lds.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     message:
         "{wildcards.dataset}: LDS of all methods"
     shell:
-        "python {input.script} --log {log} --tables {input.tables} --output {output.table}"
+        "python {input.script:q} --log {log} --tables {input.tables} --output {output.table}"
         " --plot {output.plot}"
 
 
@@ -104,11 +104,11 @@ rule compare_methods:
     log:
         "logs/{dataset}/compare_methods.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     message:
         "{wildcards.dataset}: comparing methods per query and in pairs"
     shell:
-        "python {input.script} --log {log} --statistics {input.statistics} --queries {output.queries}"
+        "python {input.script:q} --log {log} --statistics {input.statistics} --queries {output.queries}"
         " --pairs {output.pairs} --subsets {output.subsets} --plot {output.plot}"
 
 
@@ -124,7 +124,7 @@ rule score_images:
     wildcard_constraints:
         split="val|gen",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=ask("mem_mb", scoring_needs),
         runtime=ask("runtime", scoring_needs),
@@ -138,5 +138,5 @@ rule score_images:
     message:
         "{wildcards.dataset}: scoring training images, {wildcards.method} for {wildcards.split}"
     shell:
-        "python {input.script} --log {log} --threads {threads} {params.method} {params.files}"
+        "python {input.script:q} --log {log} --threads {threads} {params.method} {params.files}"
         " --damping {params.damping} --dampings {params.dampings} {params.table} --top {params.top} --output {output}"

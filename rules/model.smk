@@ -15,7 +15,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
             rule_name
         input:
             inputs=inputs_of("train"),
-            unet=setting("model", "unet"),
+            unet=network,
             base=base_model,
             launcher=LAUNCHER,
             script=lib("train_model.py"),
@@ -31,7 +31,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
         # Everything but the subset models waits for this one.
         priority: 10
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         threads: training_threads
         resources:
             gpu=setting("jobs", "gpus"),
@@ -51,7 +51,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
         message:
             "{wildcards.dataset}: training the model, seed {params.seed}"
         shell:
-            "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+            "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
             " --threads {threads} --device {resources.device}"
             " --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking}"
             " --dataset {wildcards.dataset} --inputs {input.inputs} --model {params.model:q}"
@@ -75,7 +75,7 @@ rule generate_images:
         dataset=GENERATING,
     priority: 10
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -91,7 +91,7 @@ rule generate_images:
     message:
         "{wildcards.dataset}: generating images, shard {wildcards.shard}"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --settings {params.settings:q}"
         " --shard {wildcards.shard} --images-per-shard {params.images_per_shard} --output {output}"
@@ -111,11 +111,11 @@ rule join_images:
         dataset=GENERATING,
     priority: 10
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     message:
         "{wildcards.dataset}: joining the generated images"
     shell:
-        "python {input.script} --log {log} --shards {input.shards}"
+        "python {input.script:q} --log {log} --shards {input.shards}"
         " --output {output.images} --sheet {output.sheet}"
 
 
@@ -133,7 +133,7 @@ rule measure_errors:
     benchmark:
         "logs/{dataset}/measure_errors{variant}/{shard}.tsv"
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     threads: setting("jobs", "threads")
     resources:
         gpu=setting("jobs", "gpus"),
@@ -150,7 +150,7 @@ rule measure_errors:
     message:
         "{wildcards.dataset}: measuring the errors{wildcards.variant} of the training images, shard {wildcards.shard}"
     shell:
-        "python {input.launcher} {resources.gpu} python {input.script} --log {log}"
+        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
         " --settings {params.settings:q} --shard {wildcards.shard}"
@@ -167,8 +167,8 @@ rule join_errors:
     log:
         "logs/{dataset}/join_errors{variant}.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     message:
         "{wildcards.dataset}: joining the errors{wildcards.variant} of the training images"
     shell:
-        "python {input.script} --log {log} --shards {input.shards} --output {output}"
+        "python {input.script:q} --log {log} --shards {input.shards} --output {output}"

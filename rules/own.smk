@@ -25,7 +25,7 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
         wildcard_constraints:
             dataset="|".join(names),
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         params:
             path=own_model_path,
             base=base_option,
@@ -35,8 +35,8 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
         message:
             "{wildcards.dataset}: taking the model in {params.path}"
         shell:
-            "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
-            " --model {params.path:q} {params.base} --inputs {input.inputs} --output {params.folder}"
+            "python {input.script:q} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+            " --model={params.path:q} {params.base} --inputs {input.inputs} --output {params.folder}"
 
 
 if OWN_QUERIES:
@@ -54,15 +54,15 @@ if OWN_QUERIES:
         wildcard_constraints:
             dataset="|".join(OWN_QUERIES),
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         params:
             folder=setting("queries", "folder"),
             listing=lambda wildcards: content_of(dataset(wildcards)["queries"]["folder"]),
         message:
             "{wildcards.dataset}: taking the pictures in {params.folder}"
         shell:
-            "python {input.script} --log {log} --threads {threads} --dataset {wildcards.dataset}"
-            " --folder {params.folder:q} --train {input.train}"
+            "python {input.script:q} --log {log} --threads {threads} --dataset {wildcards.dataset}"
+            " --folder={params.folder:q} --train {input.train}"
             " --output {output.images} --sheet {output.sheet}"
 
     # As rules/images.smk does with the training images.
@@ -82,7 +82,7 @@ if OWN_QUERIES:
             dataset="|".join(OWN_QUERIES),
         localrule: True
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         message:
             "{wildcards.dataset}: pictures are taken"
         shell:

@@ -29,7 +29,7 @@ rule write_report:
     log:
         "logs/{dataset}/write_report.log",
     conda:
-        "../envs/das.yaml"
+        ENVIRONMENT
     params:
         model=lambda wildcards, input: os.path.dirname(input.model),
         lds=lambda wildcards, input: (
@@ -43,7 +43,7 @@ rule write_report:
     message:
         "{wildcards.dataset}: writing the page of the most influential training images"
     shell:
-        "python {input.script} --log {log} --threads {threads} --scores {input.scores}"
+        "python {input.script:q} --log {log} --threads {threads} --scores {input.scores}"
         " --train-images {input.train} --query-images {input.queries} --model {params.model}"
         " {params.lds}"
         " {params.counterfactual}"

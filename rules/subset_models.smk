@@ -23,7 +23,7 @@ for pool, name, suffix, models in subset_model_jobs(POOLS):
         input:
             inputs=f"{space}/train.h5",
             subsets=POOLS[pool].subsets.replace("{dataset}", name),
-            unet=DATASETS[name]["model"]["unet"],
+            unet=paths.nameable(DATASETS[name]["model"]["unet"]),
             base=lambda wildcards, name=name: base_model_of(name),
             schedule=own_schedule(name),
             launcher=LAUNCHER,
@@ -38,7 +38,7 @@ for pool, name, suffix, models in subset_model_jobs(POOLS):
         # Those that take longest first, lest one of them runs alone at the end.
         priority: int(pool == paths.REMOVE)
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         threads: DATASETS[name]["jobs"]["threads"] * DATASETS[name]["train"]["processes"]
         resources:
             gpu=DATASETS[name]["jobs"]["gpus"],
@@ -62,7 +62,7 @@ for pool, name, suffix, models in subset_model_jobs(POOLS):
             f"{name}: training for {POOLS[pool].folder.replace('{', '{wildcards.')}, {{resources.models}}"
         shell:
             """
-            python {input.launcher} {resources.gpu} python {input.script} --log {log} \
+            python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log} \
                 --threads {threads} --device {resources.device} \
                 --checkpoint-seconds {resources.checkpoint_seconds} --tracking {resources.tracking} \
                 --dataset {params.dataset} --inputs {input.inputs} --subsets {input.subsets} \
@@ -92,7 +92,7 @@ for pool, name, suffix, models in subset_model_jobs(DRAWN):
         benchmark:
             f"logs/{name}/evaluate_{POOLS[pool].models}/{models[0]}.tsv"
         conda:
-            "../envs/das.yaml"
+            ENVIRONMENT
         threads: DATASETS[name]["jobs"]["threads"]
         resources:
             gpu=DATASETS[name]["jobs"]["gpus"],
@@ -112,7 +112,7 @@ for pool, name, suffix, models in subset_model_jobs(DRAWN):
             f"{name}: measuring the losses for {pool} of {{resources.models}}"
         shell:
             """
-            python {input.launcher} {resources.gpu} python {input.script} --log {log} \
+            python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log} \
                 --threads {threads} --device {resources.device} \
                 --dataset {params.dataset} --models {params.models_folder} --names {resources.models} \
                 --val {input.val} --gen {input.gen} --settings {params.settings:q} --rows {resources.rows} \

@@ -25,7 +25,7 @@ from das.sources.locate import image_files
 from das.sources.tables import read_table
 
 # Where hashes are remembered, seen from the working folder: beside what Snakemake remembers.
-MEMORY = Path(".snakemake/content")
+MEMORY = Path(".snakemake/das/content")
 # A file this young may change again within one tick of its clock; its hash is not remembered yet.
 _YOUNG_SECONDS = 2.0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 from das.errors import UserError
@@ -87,6 +89,34 @@ def base_model_files(folder: str) -> list[str]:
 def checkpoint_folder(model: str, percent: int) -> str:
     """Where the model in the folder `model` lies as it was after that percent of its training."""
     return f"{model}/checkpoints/{percent}"
+
+
+# Snakemake fills in {this} and <this> wherever they stand in the path of an input, and knows no way to say
+# that they are meant as they are. A path that begins with a dash is an option to those who read it.
+_FILLED_IN = re.compile(r"[{}<>]|^-")
+
+
+@cache
+def nameable(path: str) -> str:
+    """The path as Snakemake takes it for an input: itself, or one through a link where it holds {} or <>.
+
+    The link lies in `.snakemake/` of the working folder. It stands for the path up to its last such part, and
+    counts as old as can be, lest what is made of a file seems older than it.
+    """
+    parts = path.split("/")
+    odd = [index for index, part in enumerate(parts) if _FILLED_IN.search(part)]
+    if not odd:
+        return path
+    target, rest = "/".join(parts[: odd[-1] + 1]), parts[odd[-1] + 1 :]
+    link = f".snakemake/das/{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}"
+    wanted = os.path.abspath(target)
+    if not (os.path.islink(link) and os.readlink(link) == wanted):
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        beside = f"{link}.{os.getpid()}"
+        os.symlink(wanted, beside)
+        os.utime(beside, (0, 0), follow_symlinks=False)
+        os.replace(beside, link)
+    return "/".join([link, *rest])
 
 
 def model_paths(folder: str, family: str, checkpoints: Collection[int] = ()) -> list[str]:
