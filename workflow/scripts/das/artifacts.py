@@ -17,6 +17,7 @@ and whatever a kind adds. Values of `settings` come back decoded.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from das import __version__
 from das.errors import UserError
+from das.locks import UNSUPPORTED, NoLocksError, lock
 
 SCHEMA = 1
 
@@ -85,7 +87,8 @@ def write(
     """
     with replacing(path) as beside:
         try:
-            with h5py.File(beside, "w") as file:
+            # Nobody else knows this file, and some file systems have no locks.
+            with h5py.File(beside, "w", locking=False) as file:
                 file.attrs["schema"] = SCHEMA
                 file.attrs["kind"] = kind
                 file.attrs["dataset"] = dataset
@@ -98,6 +101,8 @@ def write(
                 yield file
                 file.attrs["seconds"] = earlier_seconds + seconds_since_last(restart=True)
         except OSError as error:
+            if error.filename is not None:  # another file, for h5py names none
+                raise
             # h5py reports a full disk as a plain OSError with or without errno.
             raise UserError(f"{path}: cannot be written: {_first_line(error)}") from error
 
@@ -105,10 +110,10 @@ def write(
 class Artifact:
     """An open artifact: `attributes` and checked access to its arrays."""
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(self, path: Path, file: h5py.File, attributes: dict[str, Any]) -> None:
         self.path = path
         self._file = file
-        self.attributes: dict[str, Any] = dict(file.attrs)
+        self.attributes: dict[str, Any] = attributes
         self.kind: str = self.attributes["kind"]
         self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
         self.weights: str = self.attributes["weights"]
@@ -150,10 +155,8 @@ class Artifact:
             raise UserError(f"{self.path}: array {name!r} has shape {array.shape}, expected {wanted}")
         if array.dtype != np.dtype(dtype):
             raise UserError(f"{self.path}: array {name!r} is {array.dtype}, expected {np.dtype(dtype)}")
-        try:
+        with _naming(self.path, f"array {name!r}"):
             values: NDArray[Any] = array[rows] if column is None else array[rows, column]
-        except OSError as error:
-            raise UserError(f"{self.path}: array {name!r} cannot be read: {_first_line(error)}") from error
         if np.issubdtype(values.dtype, np.floating):
             finite = np.isfinite(values)
             if not finite.all():
@@ -169,9 +172,10 @@ class Artifact:
         return values
 
     def _array(self, name: str) -> h5py.Dataset:
-        if name not in self._file:
-            raise UserError(f"{self.path}: no array {name!r}, it holds {sorted(self._file)}")
-        return self._file[name]
+        with _naming(self.path, f"array {name!r}"):
+            if name not in self._file:
+                raise UserError(f"{self.path}: no array {name!r}, it holds {sorted(self._file)}")
+            return self._file[name]
 
 
 @contextmanager
@@ -179,27 +183,28 @@ def read(path: Path, *kinds: str) -> Iterator[Artifact]:
     """Open an artifact of one of the given kinds for reading.
 
     Raises:
-        UserError: the file is missing, cut short, of another kind or of another schema.
+        UserError: the file is missing, out of reach, cut short, of another kind or of another schema.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
     try:
-        file = h5py.File(path, "r")
+        # An artifact is whole as soon as it is there, so that readers need not keep writers away.
+        file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise UserError(
-            f"{path}: not a complete HDF5 file ({_first_line(error)}); delete it and make it again"
-        ) from error
+        raise UserError(f"{path}: {_why_closed(path, error)}") from error
     with file:
-        found = file.attrs.get("kind", "unknown content")
+        with _naming(path, "its description"):
+            attributes = dict(file.attrs)
+        found = attributes.get("kind", "unknown content")
         if found not in kinds:
             raise UserError(f"{path}: holds {found}, expected {' or '.join(kinds)}")
-        if file.attrs.get("schema") != SCHEMA:
+        if attributes.get("schema") != SCHEMA:
             raise UserError(
-                f"{path}: written with schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
+                f"{path}: written with schema {attributes.get('schema')}, this version reads {SCHEMA}; "
                 "delete it and make it again"
             )
-        yield Artifact(path, file)
+        with _naming(path, "its description"):
+            artifact = Artifact(path, file, attributes)
+        yield artifact
 
 
 def require_same(name: str, *artifacts: Artifact) -> None:
@@ -217,6 +222,44 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _why_closed(path: Path, error: OSError) -> str:
+    """Why h5py cannot open a file. Only one whose content is wrong may be deleted: then there is no errno."""
+    if error.errno == errno.ENOENT:
+        return f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
+    if error.errno in (errno.EAGAIN, *UNSUPPORTED):
+        return (
+            f"cannot be locked ({os.strerror(error.errno)}), which HDF5_USE_FILE_LOCKING asks for; "
+            "unset it, the file is whole as it is"
+        )
+    if error.errno:
+        return f"cannot be opened: {os.strerror(error.errno)}"
+    if _held_for_writing(path) or "already open for" in str(error):
+        return f"another program has it open for writing; close it there ({_first_line(error)})"
+    return f"not a complete HDF5 file ({_first_line(error)}); delete it and make it again"
+
+
+def _held_for_writing(path: Path) -> bool:
+    """Whether another program holds the lock that HDF5 takes to write."""
+    with open(path) as file:
+        try:
+            return not lock(file, shared=True)
+        except NoLocksError:
+            return False
+
+
+@contextmanager
+def _naming(path: Path, part: str) -> Iterator[None]:
+    """Say in one line why h5py cannot read a part of an open file."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{path}: {part} cannot be read: {os.strerror(error.errno)}") from error
+        raise UserError(
+            f"{path}: {part} is damaged ({_first_line(error)}); delete the file and make it again"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

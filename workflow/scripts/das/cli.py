@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from pathlib import Path
@@ -22,8 +22,6 @@ from das.errors import UserError
 
 log = logging.getLogger("das")
 
-# What a full or protected disk answers.
-_OUT_OF_REACH = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 # Out-of-memory errors of the allocators in use; torch raises its own, or a plain RuntimeError on the CPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -132,9 +130,11 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     except UserError as error:
         log.error("error: %s", error)
     except OSError as error:
-        if error.errno not in _OUT_OF_REACH:
+        if error.errno is None:
             raise
-        log.error("error: %s: %s", error.filename or "writing", os.strerror(error.errno))
+        # A full, protected or broken disk, a file that is gone. Should it be none of these, the log says more.
+        log.info("%s", traceback.format_exc())
+        log.error("error: %s: %s", error.filename or "reading or writing", os.strerror(error.errno))
     except SafetensorError as error:
         log.error("error: a model's weights cannot be read or written: %s", error)
     except (MemoryError, RuntimeError) as error:

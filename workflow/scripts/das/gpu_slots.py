@@ -7,7 +7,6 @@ then there is one job for these GPUs, and its locks are its own.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import random
@@ -19,12 +18,14 @@ from pathlib import Path
 from typing import IO
 
 from das.errors import UserError
+from das.locks import NoLocksError, lock
 
 log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Not the temporary folder of the environment: some schedulers give each job its own.
 LOCKS = Path("/tmp")
+_NEEDED = "jobs share the GPUs of a machine by locks in its /tmp"
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -46,7 +47,7 @@ def hold(count: int, gpus: Sequence[str], environment: Mapping[str, str]) -> Ite
     The locks pass on to a program that takes this process's place.
 
     Raises:
-        UserError: there are fewer.
+        UserError: there are fewer, or nothing to tell who has which.
     """
     if count > len(gpus):
         raise UserError(f"jobs.gpus: {count} asked for, visible are {len(gpus)} ({', '.join(gpus)})")
@@ -57,7 +58,7 @@ def hold(count: int, gpus: Sequence[str], environment: Mapping[str, str]) -> Ite
         with ExitStack() as locks:
             held: list[str] = []
             for gpu in gpus:
-                file = open(LOCKS / f"{name}-{gpu}.lock", "a")  # noqa: SIM115 -- closed by the stack
+                file = _open(LOCKS / f"{name}-{gpu}.lock")
                 if len(held) < count and _lock(file):
                     locks.enter_context(file)
                     held.append(gpu)
@@ -72,11 +73,19 @@ def hold(count: int, gpus: Sequence[str], environment: Mapping[str, str]) -> Ite
         time.sleep(random.uniform(0.2, 1))  # apart from others who wait
 
 
+def _open(path: Path) -> IO[str]:
+    try:
+        return open(path, "a")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; {_NEEDED}") from error
+
+
 def _lock(file: IO[str]) -> bool:
     """Take the lock on an open file, if it is free."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    os.set_inheritable(file.fileno(), True)
-    return True
+        taken = lock(file)
+    except NoLocksError as error:
+        raise UserError(f"{file.name}: cannot be locked: {error}; {_NEEDED}") from error
+    if taken:
+        os.set_inheritable(file.fileno(), True)
+    return taken

@@ -13,7 +13,6 @@ state lies outside the declared outputs because Snakemake deletes those before i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import itertools
@@ -22,13 +21,14 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from das import locks
 from das.artifacts import replacing
 from das.code import HOME, code_of
 
@@ -49,29 +49,30 @@ def job_state(root: Path, stage: str, key: str) -> Iterator[Path]:
 
     The lock waits for an orphan of an earlier run that still works on the same job, for example after
     the main process was killed. That one, when it ends, leaves the state to those who wait: they assemble
-    from it what it has computed.
+    from it what it has computed. On a file system without locks both work, side by side: each writes the same
+    blocks, whole or not at all.
     """
     folder, waiting = root / f"{stage}-{key}", root / f"{stage}-{key}.waiting"
     with _held(root / f"{stage}-{key}.lock", waiting):
         folder.mkdir(exist_ok=True)
         yield folder
         if not _anybody(waiting):
-            shutil.rmtree(folder)
+            with suppress(FileNotFoundError):  # without locks another may have worked on it, and ended first
+                shutil.rmtree(folder)
 
 
 @contextmanager
 def idle_state(folder: Path) -> Iterator[bool]:
     """Yield whether no job works on the state in a folder; if so, none begins to before the block ends."""
     path = folder.with_name(f"{folder.name}.lock")
-    with open(path, "w") as lock:
+    with open(path, "w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        if not _same_file(
-            lock.fileno(), path
-        ):  # a job ended meanwhile and removed it; another may have begun
+            # Free, but no more the file: a job ended meanwhile and removed it; another may have begun.
+            idle = locks.lock(file) and _same_file(file.fileno(), path)
+        except locks.NoLocksError as error:
+            log.warning("%s is left: %s, and so nothing tells whether a job works on it", folder, error)
+            idle = False
+        if not idle:
             yield False
             return
         try:
@@ -88,16 +89,17 @@ def _held(path: Path, waiting: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with open(path, "w") as lock:
+        with open(path, "w") as file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("another process still works on this job; waiting for it to end")
-                with open(waiting, "a+") as queue:  # on NFS a shared lock needs a file that can be read
-                    fcntl.flock(queue, fcntl.LOCK_SH)
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                if not locks.lock(file):
+                    log.info("another process still works on this job; waiting for it to end")
+                    with open(waiting, "a+") as queue:  # on NFS a shared lock needs a file that can be read
+                        locks.lock(queue, shared=True, wait=True)
+                        locks.lock(file, wait=True)
+            except locks.NoLocksError as error:
+                log.info("%s: %s; a process that still works on this job would go unnoticed", path, error)
             # Where the holder before us has removed the file, a lock on it excludes nobody.
-            if not _same_file(lock.fileno(), path):
+            if not _same_file(file.fileno(), path):
                 continue
             try:
                 yield
@@ -120,9 +122,10 @@ def _anybody(waiting: Path) -> bool:
         return False
     with open(waiting, "w") as queue:
         try:
-            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            if not locks.lock(queue):
+                return True
+        except locks.NoLocksError:
+            pass  # nobody can wait
         waiting.unlink(missing_ok=True)
         return False
 
