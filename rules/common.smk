@@ -70,17 +70,28 @@ try:
     ABLATION = ablation.changes(config)
     EXTENDED = ablation.extended(config)
     METHODS = attributions(EXTENDED)
-    DATASETS = configuration.load_datasets(
-        Path(HOME, "config", "datasets"),
-        config["datasets"],
-        schemas / "dataset.schema.yaml",
-    )
-    for settings in DATASETS.values():
+except UserError as error:
+    fail(error)
+
+# Settings of the data sets, and mistakes in those of some, which stop only what needs these.
+DATASETS, MISTAKES = {}, {}
+for name in configuration.dataset_names(Path(HOME, "config/datasets"), config["datasets"]):
+    try:
+        settings = configuration.load_dataset(
+            name, Path(HOME, "config/datasets"), config["datasets"], schemas / "dataset.schema.yaml"
+        )
+    except UserError as error:
+        MISTAKES[name] = error
+    else:
+        DATASETS[name] = settings
         unet, own_network = settings["model"]["unet"], "path" in settings["model"]
         if not os.path.isabs(unet) and (not own_network or unet == own.STABLE_DIFFUSION):
             settings["model"]["unet"] = os.path.relpath(Path(HOME, unet))
-except UserError as error:
-    fail(error)
+
+# By name where a target names one: it may have a name that no rule matches, or be known to none.
+for argument in sys.argv[1:]:
+    if (named := re.match("results/([^/]+)/", argument)) and named[1] in MISTAKES:
+        fail(MISTAKES[named[1]])
 
 # Data sets with a model, or with queries, of the user's own; the others train, and generate.
 OWN_MODELS = [name for name, settings in DATASETS.items() if "path" in settings["model"]]
@@ -113,6 +124,8 @@ wildcard_constraints:
 def dataset(wildcards):
     """The settings of the data set that a path names."""
     name = wildcards.dataset
+    if name in MISTAKES:
+        fail(MISTAKES[name])
     if name not in DATASETS:
         fail(f"results/{name}: no data set {name!r}, known are {', '.join(DATASETS)}")
     require_usable(name)

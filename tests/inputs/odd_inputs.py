@@ -43,5 +43,5 @@ def outcome(row: Row, folder: Path, use: Callable[[Any], Any]) -> Any:
     line = str(caught.value)
     assert "\n" not in line
     for part in row.refused:
-        assert part in line
+        assert part in line, line
     return None

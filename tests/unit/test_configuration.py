@@ -101,16 +101,6 @@ def test_changes_are_merged_and_new_data_sets_come_from_them_alone():
         load_datasets(ROOT / "config/datasets", {"digits": {"train": {"epochs": -1}}}, SCHEMA)
 
 
-def test_the_published_settings_of_cifar2():
-    """D-TRAK's code (arXiv 2311.00500), and the eight steps that DAS documents."""
-    cifar2 = load_datasets(ROOT / "config/datasets", {}, SCHEMA)["cifar2"]
-    assert cifar2["split"] == {"train": 5000, "val": 1000, "seed": 42, "stratify": True}
-    recipe = {"epochs": 200, "batch_size": 128, "learning_rate": 1e-4, "weight_decay": 1e-6}
-    assert recipe.items() <= cifar2["train"].items()
-    assert (cifar2["lds"]["subsets"], cifar2["lds"]["train_seeds"]) == (64, [0, 1, 2])
-    assert (cifar2["gradients"]["timesteps"], cifar2["gradients"]["dimension"]) == (10, 4096)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -165,6 +165,16 @@ def test_a_mistake_in_the_configuration_or_the_target(tmp_path, mistake):
     assert "Traceback" not in done.stdout
 
 
+def test_a_mistake_in_one_data_set_stops_no_other(tmp_path):
+    workflow = Workflow(tmp_path)
+    workflow.config["datasets"]["odd"] = {"source": {"kind": "digits"}, "surprise": 1}
+    assert workflow.planned("results/tiny/subsets.h5")["draw_subsets"] == 1
+    # By name, also where no rule makes such a file.
+    done = workflow.run("results/odd/anything", "--dry-run")
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False)
+    assert "error: datasets.odd: top level: found unknown key 'surprise'" in done.stdout
+
+
 @pytest.fixture
 def copied(undisturbed, tmp_path):
     return undisturbed.copy(tmp_path)

@@ -18,9 +18,7 @@ def run(arguments):
         raise UserError(f"{output}: is there already; choose another NAME, or edit it")
     settings = describe(arguments.images, arguments.model, arguments.pictures)
     schema = HOME / "workflow/schemas/dataset.schema.yaml"
-    own.require(
-        configuration.load_datasets(output.parent, {arguments.name: settings}, schema)[arguments.name]
-    )
+    own.require(configuration.load_dataset(arguments.name, output.parent, {arguments.name: settings}, schema))
     sections = (
         f"{name}: {yaml.safe_dump(section, default_flow_style=True, sort_keys=False, width=1000)}"
         for name, section in settings.items()

@@ -132,7 +132,7 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     except OSError as error:
         if error.errno is None:
             raise
-        # A full, protected or broken disk, a file that is gone. Should it be none of these, the log says more.
+        # A full, protected or broken disk, a file that is gone. If it is none of these, the log says more.
         log.info("%s", traceback.format_exc())
         log.error("error: %s: %s", error.filename or "reading or writing", os.strerror(error.errno))
     except SafetensorError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -86,23 +87,36 @@ def _load_schema(path: Path) -> dict[str, Any]:
     return load_yaml(path)
 
 
+def dataset_names(folder: Path, changes: dict[str, Any]) -> list[str]:
+    """Names of all data sets: of the files of a folder, and of those that changes alone define."""
+    return sorted({*(path.stem for path in folder.glob("*.yaml")), *changes})
+
+
+def load_dataset(name: str, folder: Path, changes: dict[str, Any], schema_path: Path) -> dict[str, Any]:
+    """The settings of a data set: those of its file, with its changes merged in, and defaults.
+
+    Raises:
+        UserError: one line with the file, the key, what was found and what is allowed.
+    """
+    path, change = folder / f"{name}.yaml", changes.get(name)
+    listed = os.path.lexists(path)
+    source = str(path) if listed else f"datasets.{name}"
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise UserError(f"{source}: name of a data set, allowed are letters, digits and _")
+    base = load_yaml(path) if listed else {}
+    if listed and change is not None:
+        source += f" (changed by datasets.{name})"
+    given = merge(base, change or {})
+    settings = validate(given, schema_path, source)
+    _require_keys(settings, given, source)
+    own.complete(settings)
+    _check_dataset(settings, source)
+    return settings
+
+
 def load_datasets(folder: Path, changes: dict[str, Any], schema_path: Path) -> dict[str, dict[str, Any]]:
-    """All data sets: the files of a folder, with changes merged in, and those that changes alone define."""
-    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    datasets = {}
-    for name in sorted({*files, *changes}):
-        source = str(files[name]) if name in files else f"datasets.{name}"
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            raise UserError(f"{source}: name of a data set, allowed are letters, digits and _")
-        base = load_yaml(files[name]) if name in files else {}
-        if name in files and name in changes:
-            source += f" (changed by datasets.{name})"
-        given = merge(base, changes.get(name, {}))
-        datasets[name] = validate(given, schema_path, source)
-        _require_keys(datasets[name], given, source)
-        own.complete(datasets[name])
-        _check_dataset(datasets[name], source)
-    return datasets
+    """The settings of all data sets, by name; raises UserError for the first that has a mistake."""
+    return {name: load_dataset(name, folder, changes, schema_path) for name in dataset_names(folder, changes)}
 
 
 def require_counterfactual(settings: dict[str, Any], name: str) -> dict[str, Any]:
