@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from das.leftovers import delete_state, finished_models, stale_states
+from das.leftovers import delete, delete_state, finished_models, half_made, stale_states
 from das.resume import job_state
 
 
@@ -18,7 +18,7 @@ def write(path, size, days=0.0):
 
 
 def names(leftovers):
-    return [leftover.folder.name for leftover in leftovers]
+    return [leftover.path.name for leftover in leftovers]
 
 
 def test_unfinished_work_is_stale_when_nothing_was_written_for_days(tmp_path):
@@ -27,7 +27,7 @@ def test_unfinished_work_is_stale_when_nothing_was_written_for_days(tmp_path):
     write(tmp_path / "errors-mixed/a.npy", 10, days=30)
     write(tmp_path / "errors-mixed/b.npy", 10, days=1)
     (old,) = stale_states(tmp_path, 7)
-    assert old.folder.name == "train-old"
+    assert old.path.name == "train-old"
     assert old.days == pytest.approx(8, abs=0.01)
     assert old.bytes >= 1000
     delete_state(old)
@@ -60,3 +60,25 @@ def test_a_model_is_finished_when_its_losses_are_not_older(tmp_path):
     (tmp_path / "losses/e.h5").touch()
     (tmp_path / "models/e").mkdir()
     assert "e" not in names(finished_models(tmp_path))
+
+
+def test_what_is_half_made_is_found_by_its_name_and_age(tmp_path):
+    old = [
+        "mine/images/train.0123456789ab.h5",
+        "mine/images/gen.0123456789ab.png",
+        "mine/scores/das/.gen.h5.4711.tmp",
+        "mine/.model.tmp/unet/config.json",
+        ".img_align_celeba.zip.part",
+    ]
+    kept = ["mine/images/train.h5", "mine/images/train.0123456789.h5", "mine/model/unet/config.json", "a.tmp"]
+    for name in (*old, *kept):
+        write(tmp_path / name, 100, days=8)
+    write(tmp_path / "mine/images/val.0123456789ab.h5", 100, days=6)
+    os.utime(tmp_path / "mine/.model.tmp", (time.time() - 8 * 86400,) * 2)
+    found = half_made(tmp_path, 7)
+    expected = {"train.0123456789ab.h5", "gen.0123456789ab.png", ".gen.h5.4711.tmp", ".model.tmp"}
+    assert {leftover.path.name for leftover in found} == expected | {".img_align_celeba.zip.part"}
+    for leftover in found:
+        delete(leftover)
+    assert half_made(tmp_path, 7) == []
+    assert all((tmp_path / name).exists() for name in kept)

@@ -29,20 +29,24 @@ def test_retrained_models_are_listed_then_deleted_and_nothing_runs_again(finishe
     stale = finished.folder / ".resume/train-0123456789abcdef"
     stale.mkdir(parents=True)
     then = time.time() - 10 * 86400
-    os.utime(stale, (then, then))
+    prepared = finished.folder / "results/tiny/images/train.0123456789ab.h5"
+    prepared.write_bytes(b"of a run that was killed, and then had other settings")
+    for path in (stale, prepared):
+        os.utime(path, (then, then))
     assert finished.planned(TARGET) == {}
 
     said = clean_up(finished, "list")
     assert "retrained models in results/tiny/lds whose losses stand: 16, " in said
     assert "10.0 days  .resume/train-0123456789abcdef" in said
     assert len(list((finished.folder / MODELS).iterdir())) == 16
-    assert stale.exists()
+    assert "half made in results and data, untouched for 7 days: 1, " in said
+    assert stale.exists() and prepared.exists()
 
     assert "deleting: retrained models in results/tiny/lds" in clean_up(finished, "delete")
     assert not any((finished.folder / MODELS).iterdir())
     assert not any((finished.folder / "results/tiny/retrain/models").iterdir())
     assert len(list((finished.folder / LOSSES).iterdir())) == 16
-    assert not stale.exists()
+    assert not stale.exists() and not prepared.exists()
     assert finished.planned(TARGET) == {}
 
 

@@ -4,16 +4,22 @@ from pathlib import Path
 
 from das import cli
 from das.errors import UserError
-from das.leftovers import delete_model, delete_state, finished_models, stale_states
+from das.leftovers import delete, delete_state, finished_models, half_made, stale_states
+
+# Folders that jobs write to.
+WRITTEN = (Path("results"), Path("data"))
 
 
 def run(arguments):
     if arguments.delete:
         require_alone()
     states = stale_states(arguments.resume, arguments.days)
+    half = [found for root in WRITTEN for found in half_made(root, arguments.days)]
     models = {pool: finished_models(pool) for pool in (*arguments.deletable, *arguments.kept)}
     heading = f"unfinished work in {arguments.resume}, untouched for {arguments.days:g} days"
     report(heading, states, arguments.delete)
+    heading = f"half made in {' and '.join(map(str, WRITTEN))}, untouched for {arguments.days:g} days"
+    report(heading, half, arguments.delete)
     for pool, found in models.items():
         deletes = arguments.delete and pool in arguments.deletable
         note = "" if pool in arguments.deletable else "; kept, see jobs.keep_models"
@@ -21,9 +27,8 @@ def run(arguments):
     if arguments.delete:
         for state in states:
             delete_state(state)
-        for pool in arguments.deletable:
-            for model in models[pool]:
-                delete_model(model)
+        for leftover in (*half, *(model for pool in arguments.deletable for model in models[pool])):
+            delete(leftover)
 
 
 def require_alone():
@@ -39,7 +44,7 @@ def report(heading, found, deletes):
     size = sum(leftover.bytes for leftover in found)
     print(f"{'deleting' if deletes else 'found'}: {heading}: {len(found)}, {size / 1e6:.1f} MB")
     for leftover in found:
-        print(f"  {leftover.bytes / 1e6:10.1f} MB  {leftover.days:6.1f} days  {leftover.folder}")
+        print(f"  {leftover.bytes / 1e6:10.1f} MB  {leftover.days:6.1f} days  {leftover.path}")
 
 
 options = cli.parser(__doc__)
