@@ -325,7 +325,7 @@ def source_code(wildcards):
     """The modules that read a data set's kind of source."""
     kind = dataset(wildcards)["source"]["kind"]
     hub = any(name.endswith(".parquet") for name in source_files(wildcards))
-    names = ("base", "decoding", kind, *SOURCE_CODE[kind], *(("parquet",) if hub else ()))
+    names = ("base", "decoding", "metadata", kind, *SOURCE_CODE[kind], *(("parquet",) if hub else ()))
     return lib(*(f"das/sources/{name}.py" for name in names))
 
 

@@ -45,7 +45,7 @@ if OWN_QUERIES:
         input:
             train="results/{dataset}/images/train.h5",
             script=lib("take_queries.py"),
-            code=lib("das/images.py", "das/sources/decoding.py", "das/sheet.py"),
+            code=lib("das/images.py", "das/sources/decoding.py", "das/sources/metadata.py", "das/sheet.py"),
         output:
             images=temp("results/{dataset}/images/gen.{request}.h5"),
             sheet=temp("results/{dataset}/images/gen.{request}.png"),

@@ -170,7 +170,7 @@ def test_damage_inside_an_image_is_named():
     assert message_of(decoded, bytes(content)).startswith("x.png: damaged image (")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\x80\x02}q\x01."])
+@pytest.mark.parametrize("content", [b"GIF89a", b"<html>not found</html>", b"\x80\x02}q\x01."])
 def test_other_files_are_named(content):
     assert message_of(decoded, content) == "x.png: not a PNG, JPEG or WebP image"
 
@@ -195,7 +195,8 @@ def png_of_size(width: int, height: int) -> bytes:
 def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, recwarn):
     message = message_of(decoded, png_of_size(10_001, 10_000))
     assert message == "x.png: is 10001x10000 pixels, allowed are 100000000 in all"
-    assert message_of(decoded, png_of_size(30_000, 30_000)).startswith("x.png: too many pixels")
+    message = message_of(decoded, png_of_size(30_000, 30_000))  # which PIL refuses by a limit of its own
+    assert message == "x.png: is 30000x30000 pixels, allowed are 100000000 in all"
     assert not recwarn.list
     monkeypatch.setattr(decoding, "MAX_PIXELS", 119)
     assert "x.png: is 10x12 pixels, allowed are 119" in message_of(decoded, encode(RGB))

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from das.errors import UserError
+from das.sources import metadata
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 100_000_000  # of one image before it is decoded: 300 MB of RGB
 
-# What PIL's readers raise on damaged files, beside OSError.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+# By what a file begins with, and no others: PIL has readers of many formats, some of which run programs.
+_READERS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
+    metadata.PNG: PngImageFile,
+    metadata.JPEG: JpegImageFile,
+    metadata.RIFF: WebPImageFile,
+}
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TO_8_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -43,9 +61,9 @@ class Geometry:
 
 
 def decode(content: bytes, name: str, geometry: Geometry) -> NDArray[np.uint8]:
-    """Pixels of an encoded image, uint8 [H, W, C].
+    """Pixels of an encoded image, uint8 [H, W, C]; of an animation, those of its first picture.
 
-    Turned upright by its EXIF orientation, with transparent parts on white, and 16 bits scaled to 8.
+    Turned upright by its EXIF or XMP orientation, with transparent parts on white, and 16 bits scaled to 8.
 
     Args:
         content: of a PNG, JPEG or WebP file.
@@ -54,34 +72,73 @@ def decode(content: bytes, name: str, geometry: Geometry) -> NDArray[np.uint8]:
     Raises:
         UserError: the image cannot be decoded, is too large, or does not fit crop and resize.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is said by name
-        try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                _require_moderate(image, name)
-                upright = ImageOps.exif_transpose(image)
-                pixels = _in_channels(upright, geometry.channels)
-        except UnidentifiedImageError as error:
-            raise UserError(f"{name}: not a PNG, JPEG or WebP image") from error
-        except Image.DecompressionBombError as error:  # PIL's own, higher limit
-            raise UserError(f"{name}: too many pixels: {error}") from error
-        except _DAMAGED as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{name}: damaged image ({reason})") from error
-    fitted = _resized(_cropped(pixels, name, geometry.crop), name, geometry.resize)
-    return np.array(fitted, np.uint8).reshape(fitted.height, fitted.width, geometry.channels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is said by name
+            pixels = _in_channels(_upright(content, name), geometry.channels)
+            fitted = _resized(_cropped(pixels, name, geometry.crop), name, geometry.resize)
+            return np.array(fitted, np.uint8).reshape(fitted.height, fitted.width, geometry.channels)
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:  # which PIL's reader of WebP raises before we can look
+        raise UserError(f"{name}: too many pixels ({error})") from error
+    except MemoryError as error:
+        raise UserError(f"{name}: there is not enough memory to decode it") from error
+    except Exception as error:  # a damaged file makes PIL's readers raise anything, not OSError alone
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name}: damaged image ({reason})") from error
 
 
-def _require_moderate(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise UserError(f"{name}: is {image.width}x{image.height} pixels, allowed are {MAX_PIXELS} in all")
+def _upright(content: bytes, name: str) -> Image.Image:
+    """The decoded image, turned as its orientation says."""
+    parts = metadata.take_apart(content)
+    if parts is None:
+        raise UserError(f"{name}: {_other(content)}")
+    reader = next(reader for start, reader in _READERS.items() if content.startswith(start))
+    with reader(io.BytesIO(parts.pixels)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise UserError(f"{name}: is {_size(image)} pixels, allowed are {MAX_PIXELS} in all")
+        decoded = _with_its_transparency(image, parts.pixels)
+    turn = _TURNS.get(parts.orientation)
+    return decoded if turn is None else decoded.transpose(turn)
+
+
+def _other(content: bytes) -> str:
+    """What a file is that is no image."""
+    if not content:
+        return "is empty, expected a PNG, JPEG or WebP image"
+    if content.startswith(_GIT_LFS):
+        return "is a pointer of Git LFS in place of the image; run `git lfs pull` where it comes from"
+    return "not a PNG, JPEG or WebP image"
+
+
+def _with_its_transparency(image: ImageFile, content: bytes) -> Image.Image:
+    """The image, decoded, in 8 bits a sample.
+
+    A PNG may name one colour that is transparent, in the bits of its samples. PIL compares it with 8 bits,
+    and so does not find it in images of 2, 4 or 16.
+    """
+    kind, transparent = image.tile[0][3] if image.tile else None, image.info.get("transparency")
+    image.load()
+    if kind == "I;16B":
+        wide = np.asarray(image)
+        grey = Image.fromarray(_TO_8_BITS[wide])
+        if transparent is not None:
+            grey.putalpha(Image.fromarray(wide != transparent).convert("L"))
+        return grey
+    if transparent is not None and kind in ("L;2", "L;4"):
+        image.info["transparency"] = transparent * {"L;2": 85, "L;4": 17}[kind]
+    elif transparent is not None and kind == "RGB;16B":
+        low = PngImageFile(io.BytesIO(content))
+        low.tile = [low.tile[0]._replace(args="RGB;16L")]  # the second byte of each sample, as if the first
+        high = np.asarray(image)
+        seen = (high * np.uint16(256) + np.asarray(low) != transparent).any(axis=2)
+        return Image.fromarray(np.dstack([high, np.where(seen, 255, 0).astype(np.uint8)]))
+    return image
 
 
 def _in_channels(image: Image.Image, channels: int) -> Image.Image:
-    """The image in RGB or grey; decodes it."""
-    if image.mode.startswith("I"):  # 16-bit grey, which PIL's own conversion would clip
-        wide = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    """The image on white, in RGB or grey."""
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
