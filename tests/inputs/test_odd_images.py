@@ -258,7 +258,7 @@ ROWS = [
     refused(
         "a Git LFS pointer",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
-        "is a pointer of Git LFS in place of the image; run `git lfs pull`",
+        "is a Git LFS pointer, not the file itself; run `git lfs pull`",
     ),
     refused("another format", encode(PIXELS, "TIFF"), "not a PNG, JPEG or WebP image"),
     refused("a PNG with other pixels than it says", damaged_pixels(), "damaged image", "checksum"),

@@ -116,7 +116,7 @@ def test_a_table_without_a_column(tmp_path):
         (b"", "no column name, label, split"),
         (b"name,label,split\na.jpg,baroque\n", "line 2 has 2 values, expected 3"),
         (b'name,label,split\n"a.jpg,baroque,train\n', "not a table in CSV and UTF-8"),
-        (b"name,label,split\n\xff.jpg,baroque,train\n", "not a table in CSV and UTF-8"),
+        (b"name,label,split\n\xff.jpg,baroque,train\n", "line 2: byte 0xff is not UTF-8"),
     ],
 )
 def test_a_table_that_is_none(tmp_path, content, words):

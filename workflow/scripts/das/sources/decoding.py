@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from das.errors import UserError
+from das.git_lfs import refuse_pointer
 from das.sources import metadata
 
 MAX_PIXELS = 100_000_000  # of one image before it is decoded: 300 MB of RGB
@@ -27,7 +28,6 @@ _READERS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
     metadata.JPEG: JpegImageFile,
     metadata.RIFF: WebPImageFile,
 }
-_GIT_LFS = b"version https://git-lfs.github.com/spec/"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -93,7 +93,9 @@ def _upright(content: bytes, name: str) -> Image.Image:
     """The decoded image, turned as its orientation says."""
     parts = metadata.take_apart(content)
     if parts is None:
-        raise UserError(f"{name}: {_other(content)}")
+        refuse_pointer(content, name)
+        what = "not a PNG, JPEG or WebP image" if content else "is empty, expected a PNG, JPEG or WebP image"
+        raise UserError(f"{name}: {what}")
     reader = next(reader for start, reader in _READERS.items() if content.startswith(start))
     with reader(io.BytesIO(parts.pixels)) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -101,15 +103,6 @@ def _upright(content: bytes, name: str) -> Image.Image:
         decoded = _with_its_transparency(image, parts.pixels)
     turn = _TURNS.get(parts.orientation)
     return decoded if turn is None else decoded.transpose(turn)
-
-
-def _other(content: bytes) -> str:
-    """What a file is that is no image."""
-    if not content:
-        return "is empty, expected a PNG, JPEG or WebP image"
-    if content.startswith(_GIT_LFS):
-        return "is a pointer of Git LFS in place of the image; run `git lfs pull` where it comes from"
-    return "not a PNG, JPEG or WebP image"
 
 
 def _with_its_transparency(image: ImageFile, content: bytes) -> Image.Image:

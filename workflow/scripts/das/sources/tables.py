@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from das.errors import UserError
+from das.git_lfs import refuse_pointer
+
+_SAVE = "save the table as UTF-8 (in a spreadsheet: CSV UTF-8)"
 
 
 def read_table(
@@ -27,25 +32,62 @@ def read_table(
         raise UserError(f"{path}: column {', '.join(sorted(twice))} is there twice")
     missing = [name for name in required if name not in columns]
     if missing:
-        found = ", ".join(columns) or "nothing"
         raise UserError(
-            f"{path}: no column {', '.join(missing)}, expected are {', '.join(required)}, found {found}"
+            f"{path}: no column {', '.join(missing)}, expected are {', '.join(required)}, "
+            f"found {', '.join(columns) or 'nothing'}{_separator(columns)}"
         )
     return columns, _by_column(path, columns, rows)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        # utf-8-sig: spreadsheets write a mark before the first column's name.
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
         raise UserError(f"{path}: not a table in CSV and UTF-8 ({error})") from error
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 where it begins with a mark of that.
+
+    Other encodings cannot be told from one another: a guess would change names and captions without a sign.
+    """
+    try:
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    refuse_pointer(content, str(path))
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        # Spreadsheets write a mark before UTF-8, too.
+        text = content.decode("utf-16") if wide else content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        if wide:
+            raise UserError(
+                f"{path}: not a table in UTF-16, as its first bytes say ({error.reason})"
+            ) from error
+        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
+        raise UserError(
+            f"{path}: line {line}: byte 0x{byte:02x} is not UTF-8, but another encoding, such as Latin-1 or "
+            f"Windows-1252; {_SAVE}"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(
+            f"{path}: line {line}: holds bytes of zero, as UTF-16 without a mark at its beginning and files "
+            f"that are no text do; {_SAVE}"
+        )
+    return text
+
+
+def _separator(columns: list[str]) -> str:
+    """What to say of columns that another sign than a comma separates."""
+    for sign, name in (("\t", "tabs"), (";", "semicolons")):
+        if len(columns) == 1 and sign in columns[0]:
+            return f"; columns are separated by {name}, expected are commas"
+    return ""
 
 
 def _by_column(
