@@ -274,7 +274,7 @@ SOURCE_CODE = {
     "cifar10": ("originals", "cifar10_hub", "encoded", "containers"),
     "artbench": ("originals", "encoded", "containers", "tables"),
     "celeba": ("originals", "encoded", "containers"),
-    "folder": ("encoded", "containers", "tables", "locate"),
+    "folder": ("encoded", "containers", "tables", "listing"),
 }
 
 

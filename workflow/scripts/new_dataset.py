@@ -7,7 +7,7 @@ import yaml
 
 from das import artifacts, cli, configuration, own
 from das.errors import UserError
-from das.sources.locate import image_files, other_files
+from das.sources.listing import list_folder
 
 HOME = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def run(arguments):
         beside.write_text(text)
     results = f"results/{arguments.name}"
     for folder in filter(None, (arguments.images, arguments.pictures)):
-        print(describe_folder(folder))
+        print(list_folder(folder))
     print(f"Wrote {output}:\n\n{text}\nIt is used by\n")
     print(f"    .venv/bin/snakemake --cores all {results}/attributions.csv {results}/report.html")
 
@@ -43,12 +43,6 @@ def describe(images, model, pictures):
         source["channels"] = 1
     made = {"queries": {"folder": pictures}} if pictures else {"generate": {"count": 20}}
     return {"source": source, "model": {"path": model}} | made
-
-
-def describe_folder(folder):
-    """How many images it holds, and what is left out."""
-    left_out = ", ".join(f"{count} {suffix}" for suffix, count in other_files(folder).items())
-    return f"{folder}: {len(image_files(folder))} images" + f"; left out: {left_out}" * bool(left_out)
 
 
 options = cli.parser(__doc__)

@@ -7,6 +7,7 @@ from das import cli, sources
 from das.errors import UserError
 from das.images import ImageSettings, prepare
 from das.sources.base import SourceSettings
+from das.sources.listing import list_folder
 
 
 def run(arguments):
@@ -14,6 +15,8 @@ def run(arguments):
     classes = source.pop("classes", None)
     split = ImageSettings(classes=tuple(classes) if classes else None, **json.loads(arguments.split))
     settings = SourceSettings(located=tuple(arguments.files), folder=arguments.folder, **source)
+    if settings.folder and settings.table is None:
+        cli.log.info("%s", list_folder(settings.folder))
     opened, side = sources.open_source(settings), arguments.side
     if side and opened.image_shape[:2] != (side, side):
         height, width = opened.image_shape[:2]

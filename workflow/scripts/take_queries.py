@@ -5,9 +5,11 @@ from pathlib import Path
 from das import cli
 from das.images import read_images, take_images
 from das.sheet import contact_sheet
+from das.sources.listing import list_folder
 
 
 def run(arguments):
+    cli.log.info("%s", list_folder(arguments.folder))
     shape = read_images(arguments.train).shape[1:]
     take_images(arguments.folder, shape, arguments.dataset, arguments.output)
     contact_sheet(read_images(arguments.output)[:100], arguments.sheet)

@@ -7,3 +7,12 @@ class UserError(Exception):
     The message is one line that names the file or the setting, the value found and what is allowed.
     Scripts print it without a traceback and exit with status 1.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """The text as one line that can be printed: names of files may hold anything."""
+    readable = text.encode("utf-8", "backslashreplace").decode()
+    return readable.replace("\n", "\\n").replace("\r", "\\r")

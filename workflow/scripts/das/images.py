@@ -20,6 +20,7 @@ from sklearn.model_selection import train_test_split
 from das import artifacts
 from das.errors import UserError
 from das.shards import in_order
+from das.sources import containers
 from das.sources.base import Source, Split
 from das.sources.decoding import Geometry, decode
 from das.sources.locate import image_files
@@ -154,7 +155,8 @@ def take_images(folder: Path, shape: Sequence[int], dataset: str, output: Path) 
         UserError: an image cannot be used.
     """
     names, geometry = image_files(folder), Geometry("square", shape[0], shape[2])
-    images = [decode((folder / name).read_bytes(), str(folder / name), geometry) for name in names]
+    files = containers.Folder(folder)
+    images = [decode(content, files.where(name), geometry) for name, content in files.read(names)]
     with artifacts.write(output, KIND, dataset, {"folder": str(folder)}, noise_by_content=True) as file:
         file["images"] = np.stack(images)
         write_texts(file, "paths", names)

@@ -5,7 +5,6 @@ Imports nothing heavy: the workflow asks while it plans.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -14,7 +13,9 @@ from typing import Any
 
 from das.errors import UserError
 from das.paths import PIPELINE_FILES, base_model_folder
+from das.sources.listing import list_images
 from das.sources.locate import image_files, locate
+from das.sources.tables import read_table
 
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")
 # Schedulers whose configuration says all of the forward process, as betas, in the same words.
@@ -55,20 +56,17 @@ def complete(settings: dict[str, Any]) -> None:
             model |= {"family": "unet", "unet": f"{model['path']}/{NETWORK}"}
         settings["train"]["checkpoints"] = []
     if "folder" in settings["queries"]:
-        count = len(image_files(settings["queries"]["folder"]))
+        count = _count(Path(settings["queries"]["folder"]), None)
         settings["generate"] |= {"count": count}
     if "train" not in split and source["kind"] == "folder" and "path" in source:
         split["train"] = _count(Path(source["path"]), source.get("table")) - split["val"]
 
 
 def _count(folder: Path, table: str | None) -> int:
-    """How many images a folder holds, or its table lists; 0 where there is none."""
-    if table is None:
-        return len(image_files(folder))
+    """How many images a folder holds, or its table lists; 0 where that cannot be told."""
     try:
-        with open(folder / table, newline="", encoding="utf-8-sig") as file:
-            return sum(1 for row in csv.reader(file) if row) - 1
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return sum(1 for _ in (image_files(folder) if table is None else read_table(folder / table, ())[1]))
+    except UserError:
         return 0
 
 
@@ -85,6 +83,7 @@ def require(settings: dict[str, Any]) -> None:
         _require_model(Path(model["path"]), source)
     if source["kind"] == "folder":
         locate("folder", source["path"], source.get("table"))
+        list_images(source["path"], source.get("table"), source.get("captions"))
     if split["train"] < 2:
         found, held_out = split["train"] + split["val"], f", of which split.val takes {split['val']}"
         raise UserError(
@@ -92,7 +91,7 @@ def require(settings: dict[str, Any]) -> None:
             f"{held_out * bool(split['val'])}; at least 2 must be left for training"
         )
     folder = settings["queries"].get("folder")
-    if folder is not None and not settings["generate"]["count"]:
+    if folder is not None and not image_files(folder):
         found = "holds no image" if Path(folder).is_dir() else "is no folder"
         raise UserError(f"queries.folder: {folder!r} {found}, expected PNG, JPEG or WebP images")
 

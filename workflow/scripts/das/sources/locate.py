@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 
 from das.errors import UserError
+from das.sources.listing import list_folder
 from das.sources.published import PUBLISHED
 
 DATA = "data"
 """Where published files are downloaded to, or placed by hand."""
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 # Kinds of which the Hugging Face hub's copy, parquet files, is read too.
 _WITH_HUB = ("cifar10", "celeba")
@@ -47,7 +45,8 @@ def locate(kind: str, path: str | None, table: str | None = None) -> list[str]:
         return [f"{path}/{name}" for name in names]
     if kind == "cifar10":
         _refuse_pickles(path)
-    found = sorted(_walk(path, (".parquet",))) if kind in _WITH_HUB else []
+    others = sorted(list_folder(path).others) if kind in _WITH_HUB else []
+    found = [name for name in others if name.lower().endswith(".parquet")]
     if not found:
         hub = ", or parquet files of the hub's copy" if kind in _WITH_HUB else ""
         raise UserError(
@@ -57,14 +56,8 @@ def locate(kind: str, path: str | None, table: str | None = None) -> list[str]:
 
 
 def image_files(folder: str | Path) -> list[str]:
-    """PNG, JPEG and WebP files below a folder by their suffix, hidden ones left out; sorted paths in it."""
-    return sorted(_walk(folder, IMAGE_SUFFIXES))
-
-
-def other_files(folder: str | Path) -> dict[str, int]:
-    """How many files below a folder are no such images, by their suffix; hidden ones left out."""
-    found = Counter(Path(name).suffix.lower() or "without suffix" for name in _walk(folder, ("",)))
-    return {suffix: count for suffix, count in sorted(found.items()) if suffix not in IMAGE_SUFFIXES}
+    """PNG, JPEG and WebP files below a folder, as `list_folder` finds them; sorted paths in it."""
+    return list_folder(folder).images
 
 
 def _locate_folder(path: str | None, table: str | None) -> list[str]:
@@ -94,14 +87,3 @@ def _refuse_pickles(path: str) -> None:
                 f"source.path: {path!r} holds the python version ({name}), whose pickles are not read; "
                 f"expected is the binary version, {archive.name}, from {archive.url}"
             )
-
-
-def _walk(folder: str | Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Paths in the folder of files with one of the suffixes, in any case; hidden ones are left out."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                found.append(Path(parent, name).relative_to(folder).as_posix())
-    return found
