@@ -5,7 +5,7 @@ CORES ?= all
 # For the shell: what a variable was set to, as it stands, or an error where it was not.
 given = $(if $(value $(1)),'$(subst ','\'',$(value $(1)))',$(error $(2)))
 
-.PHONY: help demo new test browser test-slurm soak status lint format bench clean
+.PHONY: help demo new test browser test-slurm soak fuzz status lint format bench clean
 
 help:
 	@echo "make demo       attribute generated digits to their training images, on embedded data"
@@ -14,6 +14,7 @@ help:
 	@echo "make browser    install Chromium, in which make test looks at the page"
 	@echo "make test-slurm run the workflow on a SLURM cluster, which this installs and starts on this machine"
 	@echo "make soak MINUTES=60  disturb the workflow at random, and compare what it makes"
+	@echo "make fuzz COUNT=10000  change images at random, and look at what comes of each"
 	@echo "make status NAME=cifar2  say what is done and left of a data set: jobs and GPU hours"
 	@echo "make lint       run all linters and the type checker"
 	@echo "make format     format the code"
@@ -58,6 +59,9 @@ test-slurm: .venv/dev
 
 soak: .venv/dev
 	$(BIN)/python tests/soak.py --minutes $(or $(MINUTES),60)
+
+fuzz: .venv/dev
+	$(BIN)/python tests/fuzz_images.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
 
 status: .venv/run
 	@$(BIN)/python workflow/scripts/show_status.py $(call given,NAME,say which data set: make status NAME=cifar2)

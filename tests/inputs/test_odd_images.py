@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,3 +308,16 @@ def test_whatever_a_decoder_raises_the_line_names_the_file(monkeypatch, raised, 
         decode(encode(PIXELS), "folder/x.png", Geometry())
     assert str(caught.value).startswith(f"folder/x.png: {words}")
     assert "\n" not in str(caught.value)
+
+
+def test_images_that_are_changed_at_random():
+    """A short run of tests/fuzz_images.py; what a long one found is in docs/reliability.md."""
+    program = Path(__file__).parents[1] / "fuzz_images.py"
+    done = subprocess.run(
+        [sys.executable, program, "--count", "400", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr

@@ -74,7 +74,7 @@ def decode(content: bytes, name: str, geometry: Geometry) -> NDArray[np.uint8]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is said by name
+            warnings.simplefilter("ignore")  # PIL's, of what is odd and changes no pixel
             pixels = _in_channels(_upright(content, name), geometry.channels)
             fitted = _resized(_cropped(pixels, name, geometry.crop), name, geometry.resize)
             return np.array(fitted, np.uint8).reshape(fitted.height, fitted.width, geometry.channels)
