@@ -19,7 +19,7 @@ from das import own
 from das.errors import UserError
 from das.images import read_texts, take_images
 from das.sources.listing import list_folder, list_images
-from das.sources.locate import image_files
+from das.sources.locate import image_files, locate
 from pictures import encode
 from workflow.running import ROOT, UNET
 
@@ -203,6 +203,36 @@ def test_pictures_follow_links_and_are_named_too(tmp_path):
     (tmp_path / "in/2.png").symlink_to("gone.png")
     with pytest.raises(UserError, match=r"in/2.png: is a link to 'gone.png', which cannot be read"):
         planned({"kind": "digits"}, str(tmp_path / "in"))
+
+
+def test_the_hubs_copy_follows_links_too(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"blobs/{split}-0.parquet").write_bytes(b"")
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10/plain_text").symlink_to(tmp_path / "blobs")
+    folder = str(tmp_path / "cifar10")
+    names = ("plain_text/test-0.parquet", "plain_text/train-0.parquet")
+    assert locate("cifar10", folder) == [f"{folder}/{name}" for name in names]
+
+
+def test_the_log_says_what_is_left_out(tmp_path):
+    filled(tmp_path, "images/a/0.png", "images/a/1.png", "images/a/2.gif")
+    (tmp_path / "images/b").symlink_to("a")
+    script = ROOT / "workflow/scripts/prepare_images.py"
+    options = {
+        "--log": "log",
+        "--dataset": "mine",
+        "--source": '{"kind": "folder"}',
+        "--split": '{"train": 2, "val": 0}',
+        "--folder": "images",
+        "--train": "train.h5",
+        "--val": "val.h5",
+    }
+    command = [sys.executable, script, *(word for option in options.items() for word in option)]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    line = "images: 2 images; left out: 1 .gif, 1 there already (b)\n"
+    assert (tmp_path / "log").read_text().endswith(line)
 
 
 def test_special_files_are_passed_over_and_do_not_hang(tmp_path):

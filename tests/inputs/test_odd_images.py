@@ -93,6 +93,14 @@ def grey(*lines: list[int]) -> np.ndarray:
     return np.repeat(np.array(lines, np.uint8)[..., None], 3, axis=2)
 
 
+def animation(kind: str, picture_apart: bool = False) -> bytes:
+    """Two pictures, of which the second has other colours; apart, the first is not one of the animation."""
+    buffer, (first, second) = io.BytesIO(), (Image.fromarray(pixels) for pixels in (PIXELS, 255 - PIXELS))
+    options = {"default_image": True} if picture_apart else {}
+    first.save(buffer, kind, save_all=True, append_images=[second], lossless=True, **options)
+    return buffer.getvalue()
+
+
 def damaged_pixels() -> bytes:
     """A PNG in which one byte of the pixels was exchanged; they can still be unpacked."""
     stored = zlib.compress(b"".join(b"\0" + line.tobytes() for line in PIXELS), 0)
@@ -199,7 +207,10 @@ ROWS = [
         sideways=True,
     ),
     drawn("XMP cut short", chunk(b"iTXt", b"XML:com.adobe.xmp\0\1")),
+    Row("PNG, an animation", lambda folder: animation("PNG"), expected=PIXELS),
+    Row("PNG, an animation beside its picture", lambda folder: animation("PNG", True), expected=PIXELS),
     # WebP
+    Row("WebP, an animation", lambda folder: animation("WEBP"), expected=PIXELS),
     Row(
         "WebP, EXIF",
         lambda folder: with_webp_chunks(LOSSLESS, 6, 5, webp_chunk(b"EXIF", turned(6))),
@@ -269,6 +280,7 @@ ROWS = [
     refused("a PNG without pixels", PNG + chunk(b"IEND"), "damaged image"),
     refused("a PNG with a short colour key", png(PIXELS, RGB, 8, chunk(b"tRNS", b"\0")), "damaged image"),
     refused("a PNG with a wrong header", PNG + chunk(b"IHDR", b"\1") + chunk(b"IEND"), "damaged image"),
+    refused("a PNG without its palette", png(PIXELS[..., 0] % 4, PALETTE), "damaged image"),
     refused("a JPEG of its first bytes", PHOTO[:3], "damaged image"),
     refused("a JPEG cut short", PHOTO[:-40], "damaged image"),
     refused(
