@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from das import stop
+from das.device import cuda_facts, describe_job, why_no_gpu
 from das.errors import UserError
 
 log = logging.getLogger("das")
@@ -122,9 +123,11 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     arguments = options.parse_args()
     _start_logging(arguments.log)
     stop.listen()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # that share the work, and the threads
+    threads = max(1, arguments.threads // processes)
     if "torch" in sys.modules:
-        processes = int(os.environ.get("WORLD_SIZE", "1"))  # that share the work, and the threads
-        sys.modules["torch"].set_num_threads(max(1, arguments.threads // processes))
+        sys.modules["torch"].set_num_threads(threads)
+    log.info("%s", describe_job(vars(arguments).get("device"), threads))
     try:
         script(arguments)
     except UserError as error:
@@ -159,8 +162,10 @@ def choose_device(name: str) -> Any:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        without = name.startswith("cuda") and not torch.cuda.is_available()
+        why = why_no_gpu(cuda_facts()) if without else str(error).split("\n")[0]
         raise UserError(
-            f"execution.device: {name!r} is not usable here; allowed are auto, cpu, cuda"
+            f"execution.device: {name!r} is not usable here: {why}; allowed are auto, cpu, cuda"
         ) from error
     return device
 

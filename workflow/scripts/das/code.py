@@ -26,7 +26,19 @@ _JOBS: dict[str, tuple[str, ...]] = {
     "kernels": ("gauss_newton", *_GRADIENTS),
 }
 # Modules that these import and that decide no result.
-NEUTRAL = ("artifacts", "cli", "errors", "images", "locks", "memory", "models", "paths", "resume", "stop")
+NEUTRAL = (
+    "artifacts",
+    "cli",
+    "device",
+    "errors",
+    "images",
+    "locks",
+    "memory",
+    "models",
+    "paths",
+    "resume",
+    "stop",
+)
 
 
 def code_of(job: str, family: str) -> list[str]:

@@ -1,10 +1,34 @@
-"""Refusing work that cannot fit into memory before it begins."""
+"""How much memory there is, and refusing work that cannot fit into it before it begins."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import psutil
 
 from das.errors import UserError
+
+
+def total_memory(groups: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes of memory of this machine, or fewer where the process's control groups leave it fewer.
+
+    Args:
+        groups: where the system shows control groups, of version 1 or 2.
+        process: the file that lists those of this process.
+    """
+    limits = [psutil.virtual_memory().total]
+    listed = process.read_text().splitlines() if process.exists() else []
+    for line in listed:
+        _, kinds, path = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        # A limit of any group above counts too.
+        for group in (Path(path), *Path(path).parents):
+            for name in ("memory.max", "memory.limit_in_bytes"):
+                file = groups / kinds / group.relative_to("/") / name
+                found = file.read_text().strip() if file.is_file() else ""
+                limits += [int(found)] if found.isdecimal() else []
+    return min(limits)
 
 
 def require_memory(needed: int, what: str, advice: str) -> None:
