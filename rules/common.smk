@@ -53,6 +53,7 @@ def errors_of_jobs(logs):
 
 try:
     schemas = Path(HOME, "workflow", "schemas")
+    config = configuration.mark_texts(config, dict(workflow.config_settings.config))
     config = configuration.validate(config, schemas / "config.schema.yaml", "config/config.yaml")
     for module in config["method_modules"]:
         methods.load(module)

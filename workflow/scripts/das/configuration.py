@@ -65,18 +65,47 @@ def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+class Text(str):
+    """A value within a value of `--config`, where Snakemake reads numbers and truth values as text too."""
+
+    def meaning(self) -> Any:
+        """What YAML takes it for, or the number that it is."""
+        try:
+            found = yaml.load(str(self), _Loader)
+            return float(found) if isinstance(found, str) else found
+        except (yaml.YAMLError, ValueError):
+            return str(self)
+
+
+def mark_texts(content: Any, given: Any) -> Any:
+    """The content, in which the values within those of `--config` are `Text`, and null is None.
+
+    Args:
+        given: what `--config` said, which is part of the content.
+    """
+    if isinstance(given, dict):
+        nested = {key: mark_texts(content[key], given[key]) for key in given if key in content}
+        return content | nested
+    if isinstance(given, list):
+        return [mark_texts(value, value) for value in given]
+    if not isinstance(given, str):
+        return content
+    return None if given in ("null", "~") else Text(given)
+
+
 def validate(content: dict[str, Any], schema_path: Path, name: str) -> dict[str, Any]:
-    """The content with defaults filled in.
+    """The content with defaults filled in, and with each `Text` that does not fit taken for what it means.
 
     Raises:
         UserError: one line with the file `name`, the key, the value found and what is allowed.
     """
     schema = _load_schema(schema_path)
     filled = _with_defaults(content, schema, schema.get("$defs", {}))
-    checks = jsonschema.FormatChecker(formats=("regex",))
-    errors = sorted(
-        _Validator(schema, format_checker=checks).iter_errors(filled), key=lambda e: list(map(str, e.path))
-    )
+    validator = _Validator(schema, format_checker=jsonschema.FormatChecker(formats=("regex",)))
+    for error in validator.iter_errors(filled):
+        if isinstance(error.instance, Text):
+            filled = _replace(filled, list(error.path), error.instance.meaning())
+    errors = sorted(validator.iter_errors(filled), key=lambda e: list(map(str, e.path)))
     if errors:
         raise UserError(f"{name}: {_describe(errors[0])}")
     return filled
@@ -254,6 +283,15 @@ def _with_defaults(content: Any, schema: dict[str, Any], shared: dict[str, Any])
         named = schema.get("properties", {})
         filled |= {k: _with_defaults(v, others, shared) for k, v in filled.items() if k not in named}
     return filled
+
+
+def _replace(content: Any, path: list[str | int], value: Any) -> Any:
+    """A copy of the content with another value at a path of keys and positions."""
+    if not path:
+        return value
+    copied = content.copy()
+    copied[path[0]] = _replace(content[path[0]], path[1:], value)
+    return copied
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
