@@ -15,6 +15,7 @@ from workflow.running import ROOT
 from workflow.test_own import save_model
 
 ODD = "it's ö (das) {dataset} <x> $HOME"
+WORK = 'work {shard} <y> (2) "it\'s" $HOME'
 PARTS = ("Makefile", "Snakefile", "config", "envs", "profiles", "requirements.txt", "rules", "workflow")
 TARGETS = ("results/mine/scores/raw_dot/gen.h5", "results/mine/errors/train/shard-000.h5")
 # A folder of pictures, one of a model, and a table: all that a user may bring along.
@@ -56,10 +57,10 @@ def finished(tmp_path_factory):
     (folder / ODD).mkdir()
     clone(folder / ODD)
     (folder / "link").symlink_to(folder / ODD)
-    (folder / "work").mkdir()
-    config = {"datasets": {"mine": bring_along(folder / "work")}}
-    (folder / "work/override.yaml").write_text(yaml.safe_dump(config))
-    done = run(folder, folder / "work", "--snakefile", "../link/Snakefile")
+    (folder / WORK).mkdir()
+    config = {"datasets": {"mine": bring_along(folder / WORK)}}
+    (folder / WORK / "override.yaml").write_text(yaml.safe_dump(config))
+    done = run(folder, folder / WORK, "--snakefile", "../link/Snakefile")
     assert done.returncode == 0, done.stdout
     return folder
 
@@ -67,22 +68,22 @@ def finished(tmp_path_factory):
 def run(folder, where, *options):
     """Call Snakemake of the clone's environment from some folder."""
     command = [folder / ODD / ".venv/bin/python", "-m", "snakemake", *TARGETS, *options]
-    command += ["--configfile", folder / "work/override.yaml", "--cores", "2"]
+    command += ["--configfile", folder / WORK / "override.yaml", "--cores", "2"]
     pipe = subprocess.PIPE
     return subprocess.run(command, cwd=where, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 def test_jobs_run_whatever_folders_are_called(finished):
     for target in TARGETS:
-        assert (finished / "work" / target).is_file()
+        assert (finished / WORK / target).is_file()
 
 
 @pytest.mark.parametrize("way", ["by its own path", "from within, for another folder"])
 def test_by_whatever_way_it_is_called_nothing_is_done_twice(finished, way):
     if way == "by its own path":
-        done = run(finished, finished / "work", "--snakefile", f"../{ODD}/Snakefile", "--dry-run")
+        done = run(finished, finished / WORK, "--snakefile", f"../{ODD}/Snakefile", "--dry-run")
     else:
-        done = run(finished, finished / ODD, "--directory", finished / "work", "--dry-run")
+        done = run(finished, finished / ODD, "--directory", finished / WORK, "--dry-run")
     assert done.returncode == 0, done.stdout
     assert "Nothing to be done" in done.stdout
 
@@ -91,7 +92,7 @@ def test_make_new_takes_names_as_they_stand(finished):
     own = {"IMAGES": IMAGES, "MODEL": MODEL, "PICTURES": PICTURES}
     clone = finished / ODD
     for name in own.values():
-        (clone / name).symlink_to(finished / "work" / name)
+        (clone / name).symlink_to(finished / WORK / name)
     command = ["make", "new", "NAME=new", *(f"{name}={value}" for name, value in own.items())]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=os.environ | {"HOME": "/"})
     assert done.returncode == 0, done.stderr
