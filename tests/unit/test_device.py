@@ -72,6 +72,16 @@ def test_a_gpu_that_is_not_there_is_said(gpus):
     assert describe_job("cuda:2", 4) == "asks for cuda:2; GPUs found: 2"
 
 
+def test_a_gpu_that_is_broken_is_said_and_does_not_end_the_job(gpus, monkeypatch):
+    def fail(number):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be ...")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", fail)
+    assert describe_job("auto", 4).startswith(
+        "asks for auto; GPU 0 does not answer: CUDA error: uncorrectable"
+    )
+
+
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

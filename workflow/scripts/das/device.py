@@ -83,7 +83,10 @@ def describe_job(device: str | None, threads: int) -> str:
     number = int(cuda[1] or 0)
     if number >= count:
         return f"asks for {device}; GPUs found: {count}"
-    found = torch.cuda.get_device_properties(number)
+    try:
+        found = torch.cuda.get_device_properties(number)
+    except RuntimeError as error:  # it may be broken, or held by another alone
+        return f"asks for {device}; GPU {number} does not answer: {' '.join(str(error).split())}"
     visible = f", {VISIBLE}={os.environ[VISIBLE]}" if VISIBLE in os.environ else ""
     return f"runs on cuda:{number}: {found.name}, {found.total_memory / 1e9:.1f} GB of memory{visible}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,9 +26,9 @@ def total_memory(groups: Path = Path("/sys/fs/cgroup"), process: Path = Path("/p
         # A limit of any group above counts too.
         for group in (Path(path), *Path(path).parents):
             for name in ("memory.max", "memory.limit_in_bytes"):
-                file = groups / kinds / group.relative_to("/") / name
-                found = file.read_text().strip() if file.is_file() else ""
-                limits += [int(found)] if found.isdecimal() else []
+                with suppress(OSError):  # none, or not to be seen from within a container
+                    found = (groups / kinds / group.relative_to("/") / name).read_text().strip()
+                    limits += [int(found)] if found.isdecimal() else []
     return min(limits)
 
 
