@@ -215,12 +215,22 @@ def test_without_locks_no_gpu_is_given_to_two(without_locks, tmp_path, monkeypat
         gpu_slots.hold(1, ["0"], {}).__enter__()
 
 
-@pytest.mark.parametrize("name", ["EIO", "ESTALE", "EMFILE", "ENOENT"])
-def test_a_job_ends_in_one_line_where_the_system_refuses(name, tmp_path, monkeypatch, capsys):
-    number = getattr(errno, name)
-
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE), "a/file"), "a/file: Stale file handle"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a/file"), "a/file: Too many open files"),
+        (OSError(errno.ENOENT, os.strerror(errno.ENOENT), "a/file"), "a/file: No such file or directory"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "reading or writing: Input/output error"),
+        (
+            FileNotFoundError("No such file or directory: a.safetensors"),
+            "No such file or directory: a.safetensors",
+        ),
+    ],
+)
+def test_a_job_ends_in_one_line_where_the_system_refuses(error, line, tmp_path, monkeypatch, capsys):
     def script(arguments):
-        raise OSError(number, os.strerror(number), "some/file")
+        raise error
 
     monkeypatch.setattr(sys, "argv", ["script", "--log", str(tmp_path / "log")])
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
@@ -229,5 +239,5 @@ def test_a_job_ends_in_one_line_where_the_system_refuses(name, tmp_path, monkeyp
     logging.captureWarnings(False)
     logging.basicConfig(handlers=[], force=True)
     assert ended.value.code == 1
-    assert capsys.readouterr().err == f"error: some/file: {os.strerror(number)}\n"
+    assert capsys.readouterr().err == f"error: {line}\n"
     assert "Traceback" in (tmp_path / "log").read_text()  # for those who look for more

@@ -133,11 +133,12 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     except UserError as error:
         log.error("error: %s", error)
     except OSError as error:
-        if error.errno is None:
-            raise
         # A full, protected or broken disk, a file that is gone. If it is none of these, the log says more.
         log.info("%s", traceback.format_exc())
-        log.error("error: %s: %s", error.filename or "reading or writing", os.strerror(error.errno))
+        if error.errno is None:  # safetensors gives none, and says all in its text
+            log.error("error: %s", str(error).split("\n")[0])
+        else:
+            log.error("error: %s: %s", error.filename or "reading or writing", os.strerror(error.errno))
     except SafetensorError as error:
         log.error("error: a model's weights cannot be read or written: %s", error)
     except (MemoryError, RuntimeError) as error:
