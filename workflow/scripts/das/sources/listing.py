@@ -74,10 +74,11 @@ def list_folder(folder: str | Path) -> Listing:
     seen: dict[str, str] = {}  # paths by what they really are
     folders: list[tuple[str, str]] = [("", root)]
     links: list[str] = []
+    parents: dict[str, str] = {}
     while folders or links:
         if not folders:
             link = heapq.heappop(links)
-            mode, real = _target(os.path.join(folder, link))
+            mode, real = _target(os.path.join(folder, link), parents)
             if not stat.S_ISDIR(mode):
                 _take(found, seen, link, real, stat.S_ISREG(mode))
                 continue
@@ -130,10 +131,17 @@ def list_images(folder: str | Path, table: str | None = None, template: str | No
     return Listed(names, _classes_of_subfolders(folder, names))
 
 
-def _target(link: str) -> tuple[int, str]:
-    """Kind and real path of what a link leads to."""
+def _target(link: str, parents: dict[str, str]) -> tuple[int, str]:
+    """Kind and real path of what a link leads to; `parents` remembers the real paths of folders."""
     try:
-        return os.stat(link).st_mode, os.path.realpath(link)
+        parent, name = os.path.split(os.path.join(os.path.dirname(link), os.readlink(link)))
+        if parent not in parents:
+            parents[parent] = os.path.realpath(parent)
+        real = os.path.join(parents[parent], name)
+        mode = os.lstat(real).st_mode
+        if stat.S_ISLNK(mode) or name in ("", ".", ".."):
+            mode, real = os.stat(link).st_mode, os.path.realpath(link)
+        return mode, real
     except OSError as error:
         raise UserError(
             f"{link}: is a link to {os.readlink(link)!r}, which cannot be read: {error.strerror}; "
