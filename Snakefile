@@ -40,6 +40,14 @@ rule demo:
     localrule: True
 
 
+onstart:
+    # Snakemake writes it into the scripts of a cluster's jobs as it stands.
+    if workflow.non_local_exec and (odd := re.findall(r"[^\w@%+=:,./-]", sys.executable)):
+        fail(
+            f"{sys.executable}: for a cluster, its path must not hold {odd[0]!r}; clone into another folder"
+        )
+
+
 onerror:
     # Once more, below what jobs that went on have said since.
     for line in errors_of_jobs(log):

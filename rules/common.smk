@@ -265,7 +265,8 @@ def located(wildcards):
 
 def files_option(wildcards):
     """Command line option for the same."""
-    files = source_files(wildcards)
+    # A path that begins with a dash would be an option.
+    files = [f"./{file}" if file.startswith("-") else file for file in source_files(wildcards)]
     return f"--files {shlex.join(files)}" if files else ""
 
 

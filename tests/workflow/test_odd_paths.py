@@ -19,7 +19,7 @@ WORK = 'work {shard} <y> (2) "it\'s" $HOME'
 PARTS = ("Makefile", "Snakefile", "config", "envs", "profiles", "requirements.txt", "rules", "workflow")
 TARGETS = ("results/mine/scores/raw_dot/gen.h5", "results/mine/errors/train/shard-000.h5")
 # A folder of pictures, one of a model, and a table: all that a user may bring along.
-IMAGES, MODEL, PICTURES, TABLE = "-im{age}s #1", "my{model} & <co>", "`pictures`; 'mine'", "ta{b}le 1.csv"
+IMAGES, MODEL, PICTURES, TABLE = "-im{age}s#1", "my{model} & <co>", "`pictures`; 'mine'", "ta{b}le 1.csv"
 
 
 def clone(folder):
@@ -99,3 +99,12 @@ def test_make_new_takes_names_as_they_stand(finished):
     made = yaml.safe_load((clone / "config/datasets/new.yaml").read_text())
     assert made["source"]["path"] == IMAGES
     assert (made["model"]["path"], made["queries"]["folder"]) == (MODEL, PICTURES)
+
+
+def test_what_snakemake_cannot_send_to_a_cluster_is_refused_before_anything_is_lost(finished):
+    cluster = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", "false", "--jobs", "1"]
+    done = run(finished, finished / WORK, "--snakefile", "../link/Snakefile", "--forceall", *cluster)
+    assert done.returncode == 1
+    assert ".venv/bin/python: for a cluster, its path must not hold" in done.stdout.splitlines()[-1]
+    for target in TARGETS:
+        assert (finished / WORK / target).is_file()
