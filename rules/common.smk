@@ -309,10 +309,7 @@ def base_option(wildcards):
 
 def own_model_files(wildcards):
     """The files of a model of the user's own that are read."""
-    path = own_model_path(wildcards)
-    if dataset(wildcards)["model"]["family"] == "lora":
-        return [paths.nameable(path)]
-    return [paths.nameable(f"{path}/{name}") for name in (own.NETWORK, own.SCHEDULE, own.WEIGHTS)]
+    return [paths.nameable(file) for file in own.model_files(dataset(wildcards)["model"])]
 
 
 def own_schedule(name):
@@ -320,7 +317,7 @@ def own_schedule(name):
     model = DATASETS[name]["model"]
     if "path" not in model or model["family"] != "unet":
         return []
-    return [paths.nameable(f"{model['path']}/{own.SCHEDULE}")]
+    return [paths.nameable(str(own.schedule_file(model["path"])))]
 
 
 def source_code(wildcards):
@@ -431,7 +428,7 @@ def base_model_content(wildcards):
     (index,) = base_model(wildcards)
     if not os.path.exists(index):
         raise FileNotFoundError(errno.ENOENT, "not downloaded yet", index)
-    return content_of_files(*paths.base_model_files(os.path.dirname(index)))
+    return content_of_files(*own.base_model_files(dataset(wildcards)["model"]))
 
 
 def clip_folder(wildcards):

@@ -17,7 +17,7 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
             base=base_model,
             inputs=inputs_of("train"),
             script=lib("take_model.py"),
-            code=lib(f"das/models/{family}.py", "das/models/base.py"),
+            code=lib(f"das/models/{family}.py", "das/models/base.py", "das/models/weights.py"),
         output:
             paths.model_paths("results/{dataset}/model", family),
         log:

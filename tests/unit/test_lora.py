@@ -504,7 +504,7 @@ def test_adapters_of_another_rank_are_refused(base, inputs, initial, tmp_path):
     other.save(tmp_path / "other", {})
     name = "pytorch_lora_weights.safetensors"
     shutil.copy(tmp_path / "other" / name, tmp_path / "model" / name)
-    with pytest.raises(UserError, match=r"layer .* has rank 5 and scaling 1.0, expected rank 3"):
+    with pytest.raises(UserError, match=r"weights\.safetensors: has rank 5, expected rank 3"):
         models.load(tmp_path / "model", CPU)
     (tmp_path / "model" / name).write_bytes((tmp_path / "other" / name).read_bytes()[:100])
     with pytest.raises(UserError, match=r"weights\.safetensors: cannot be read"):

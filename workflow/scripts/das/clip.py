@@ -13,8 +13,9 @@ from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from das.errors import UserError
 from das.models import files_sha256
-from das.models.stable_diffusion import UNREADABLE
+from das.models.weights import UNREADABLE, require_loaded
 from das.paths import CLIP_FILES
+from das.weight_files import refuse_pointer
 
 IMAGES_PER_BATCH = 64
 
@@ -38,6 +39,7 @@ class Clip:
                 raise UserError(
                     f"clip.model: no file {str(folder / name)!r}, a CLIP model has {', '.join(CLIP_FILES)}"
                 )
+            refuse_pointer(folder / name)
         try:
             self._processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
             loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
@@ -50,9 +52,8 @@ class Clip:
         except UNREADABLE as error:
             raise UserError(f"clip.model: {folder} cannot be read: {str(error).splitlines()[0]}") from error
         model, loading = loaded
-        if loading["missing_keys"]:  # which would be left at random values
-            absent = min(loading["missing_keys"])
-            raise UserError(f"clip.model: {folder} has no weights {absent}; it is no CLIP model")
+        rest_of_clip = ("text_model.", "text_projection", "logit_scale")
+        require_loaded(loading, model, f"clip.model: {folder}", rest_of_clip)
         self._model = model.to(device).eval()
         self.sha256 = files_sha256(folder, CLIP_FILES)
 

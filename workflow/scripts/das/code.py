@@ -11,8 +11,8 @@ from pathlib import Path
 HOME = Path(__file__).parent
 
 _MODEL = {
-    "unet": ("models/base", "models/unet"),
-    "lora": ("models/base", "models/lora", "models/stable_diffusion"),
+    "unet": ("models/base", "models/unet", "models/weights"),
+    "lora": ("models/base", "models/lora", "models/stable_diffusion", "models/weights"),
 }
 _RUN = ("inputs", "clean", "diffusion", "noise", "precision")
 _GRADIENTS = ("features", "gradients", "gradients_loop", "outputs", "projection", *_RUN)
@@ -38,6 +38,8 @@ NEUTRAL = (
     "paths",
     "resume",
     "stop",
+    # What is taken of a user's files, and what is refused.
+    *("adapters", "base_files", "own", "pipeline_keys", "weight_files"),
 )
 
 

@@ -5,37 +5,26 @@ Imports nothing heavy: the workflow asks while it plans.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from das import adapters, base_files
 from das.errors import UserError
 from das.paths import PIPELINE_FILES, base_model_folder
+from das.pipeline_keys import UNET_KEYS, require_keys, require_schedule, side
 from das.sources.listing import list_images
 from das.sources.locate import image_files, locate
 from das.sources.tables import read_table
+from das.weight_files import Header, read_header, read_json, read_shapes, weight_files
 
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")
-# Schedulers whose configuration says all of the forward process, as betas, in the same words.
-SCHEDULERS = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "DPMSolverMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-)
+INDEX = "model_index.json"
 SCHEDULE, NETWORK = "scheduler/scheduler_config.json", "unet/config.json"
-WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-# Low-rank adapters, as diffusers saves them, and the layers of Stable Diffusion 1 that they may change.
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+# Low-rank adapters, as diffusers saves them.
 ADAPTERS = "pytorch_lora_weights.safetensors"
-ADAPTED = ("to_q", "to_k", "to_v", "to_out.0")
-_ADAPTER = re.compile(r"(?:unet\.)?(.+)\.(lora_A|lora_B|lora\.down|lora\.up)\.weight")
-# The same layers as diffusers named them before it left adapters to peft.
-_OLDER = re.compile(r"\.processor\.(to_q|to_k|to_v|to_out)_lora\.")
 # The UNet of Stable Diffusion 1, where a base model has not been downloaded yet.
 STABLE_DIFFUSION = "config/models/stable-diffusion-1.json"
 
@@ -53,7 +42,7 @@ def complete(settings: dict[str, Any]) -> None:
             model["rank"] = _rank(model["path"])
         else:
             model["path"] = base_model_folder(model["path"])
-            model |= {"family": "unet", "unet": f"{model['path']}/{NETWORK}"}
+            model |= {"family": "unet", "unet": str(network_file(model["path"]))}
         settings["train"]["checkpoints"] = []
     if "folder" in settings["queries"]:
         count = _count(Path(settings["queries"]["folder"]), None)
@@ -77,10 +66,10 @@ def require(settings: dict[str, Any]) -> None:
         UserError: one line with the setting, what was found and what is allowed.
     """
     model, source, split = settings["model"], settings["source"], settings["split"]
-    if "path" in model and "base" in model:
-        _require_adapters(adapter_file(model["path"]))
+    if "base" in model:
+        _require_base(model)
     elif "path" in model:
-        _require_model(Path(model["path"]), source)
+        _require_model(Path(model["path"]), settings)
     if source["kind"] == "folder":
         locate("folder", source["path"], source.get("table"))
         list_images(source["path"], source.get("table"), source.get("captions"))
@@ -101,73 +90,85 @@ def adapter_file(path: str) -> Path:
     return Path(path) if path.endswith(".safetensors") else Path(path, ADAPTERS)
 
 
+def network_file(folder: str | Path) -> Path:
+    """The file that configures a pipeline's UNet, in its subfolder or, as in the first ones, at the root."""
+    return _place(Path(folder), NETWORK)
+
+
+def schedule_file(folder: str | Path) -> Path:
+    """The configuration of a pipeline's noise schedule, likewise."""
+    return _place(Path(folder), SCHEDULE)
+
+
+def _place(folder: Path, name: str) -> Path:
+    flat = folder / Path(name).name
+    return flat if flat.is_file() and not (folder / name).exists() else folder / name
+
+
+def network_weights(folder: str | Path) -> list[Path]:
+    """The files of the weights of a pipeline's network: see `das.weight_files.weight_files`."""
+    return weight_files(network_file(folder).with_name(WEIGHTS))
+
+
+def model_files(model: dict[str, Any]) -> list[str]:
+    """All files that are read of a model of the user's own, besides those of the base model of adapters.
+
+    Args:
+        model: the section of that name of a data set's settings.
+
+    Raises:
+        UserError: it has no weights.
+    """
+    if "base" in model:
+        return [str(adapter_file(model["path"]))]
+    folder = model["path"]
+    return [str(file) for file in (network_file(folder), schedule_file(folder), *network_weights(folder))]
+
+
+def base_model_files(model: dict[str, Any]) -> list[str]:
+    """All files that are read of a base model; none where there is none, or it is not downloaded yet."""
+    folder = Path(base_model_folder(model["base"])) if "base" in model else None
+    if folder is None or not (folder / INDEX).exists():
+        return []
+    return [str(file) for files in base_files.base_files(folder).values() for file in files]
+
+
 def _rank(path: str) -> int:
     """The rank of adapters; 0 where they cannot be used."""
     try:
-        return _require_adapters(adapter_file(path))
+        file = adapter_file(path)
+        return adapters.read_rank(file, _read_adapters(file))
     except UserError:
         return 0
 
 
-def _require_adapters(file: Path) -> int:
-    """The rank of the adapters in a file; only its header is read.
-
-    Raises:
-        UserError: there is no such file, or it holds anything but adapters of attention layers, of one rank.
-    """
-    shapes = _read_shapes(file)
-    ranks = set()
-    for name, shape in shapes.items():
-        renamed = _OLDER.sub(lambda old: f".{old[1].replace('to_out', 'to_out.0')}.lora.", name)
-        matched = _ADAPTER.fullmatch(renamed)
-        if name.startswith(("text_encoder", "lora_te")) or matched is None:
-            raise UserError(
-                f"{file}: holds {name!r}; supported are adapters of the UNet alone, as diffusers saves them"
-            )
-        layer, part = matched.groups()
-        if not layer.endswith(ADAPTED):
-            raise UserError(f"{file}: adapts {layer!r}, supported are layers {', '.join(ADAPTED)}")
-        ranks.add(shape[0] if part in ("lora_A", "lora.down") else shape[1])
-    if len(ranks) != 1:
-        found = " and ".join(map(str, sorted(ranks))) or "no adapters"
-        raise UserError(f"{file}: found rank {found}, supported is one rank for all layers")
-    return int(ranks.pop())
-
-
-def _read_shapes(file: Path) -> dict[str, list[int]]:
-    """Names and shapes of the tensors in a file of safetensors, from its header."""
+def _read_adapters(file: Path) -> Header:
+    older = file.with_suffix(".bin")
+    why = f"; {older.name}, a pickle, is never read" * older.exists()
     try:
-        with open(file, "rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            if size > 10**8:
-                raise ValueError("its header is too long")
-            header = json.loads(opened.read(size))
-            tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
-            found = opened.seek(0, os.SEEK_END)
-        needed = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        if found != needed:
-            raise ValueError(f"it has {found} bytes, by its header it needs {needed}")
-        return {name: tensor["shape"] for name, tensor in tensors.items()}
-    except OSError as error:
-        pickled = file.with_suffix(".bin")
-        why = f"; {pickled.name}, a pickle, is never read" * pickled.exists()
-        raise UserError(
-            f"model.path: {file}: {error.strerror}, expected a file of safetensors{why}"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not a file of safetensors ({error})") from error
+        return read_header(file, f", expected a file of safetensors{why}")
+    except UserError as error:
+        raise UserError(f"model.path: {error}") from error
 
 
-def _require_model(folder: Path, source: dict[str, Any]) -> None:
+def _require_base(model: dict[str, Any]) -> None:
+    """Refuse a base model, if it is there yet, and adapters that are not of it."""
+    folder = Path(base_model_folder(model["base"]))
+    if (folder / INDEX).exists():
+        base_files.require_base(folder)
+    if "path" not in model:
+        return
+    file, unet = adapter_file(model["path"]), Path(model["unet"])
+    header = _read_adapters(file)
+    adapters.read_rank(file, header)
+    adapters.require_fit(file, header, unet, read_json(unet))
+
+
+def _require_model(folder: Path, settings: dict[str, Any]) -> None:
     _require_folder(str(folder))
-    pipeline = _read(folder, "model_index.json").get("_class_name")
-    if pipeline not in PIPELINES:
-        raise UserError(
-            f"model.path: {str(folder)!r} is a {pipeline}, supported are {' and '.join(PIPELINES)} "
-            "with a UNet2DModel"
-        )
-    network, schedule = _read(folder, NETWORK), _read(folder, SCHEDULE)
-    where = folder / NETWORK
+    source = settings["source"]
+    index, where, schedule = read_index(folder), network_file(folder), schedule_file(folder)
+    network, forward = _read(where), _read(schedule)
     if network.get("_class_name") != "UNet2DModel":
         raise UserError(f"{where}: is a {network.get('_class_name')}, supported is UNet2DModel")
     for key in ("class_embed_type", "num_class_embeds"):
@@ -176,50 +177,78 @@ def _require_model(folder: Path, source: dict[str, Any]) -> None:
                 f"{where}: {key} is {network[key]!r}: the model is class-conditional, supported are "
                 "unconditional ones"
             )
-    seen, predicted, side = (network.get(key) for key in ("in_channels", "out_channels", "sample_size"))
+    seen, predicted, width = (network.get(key) for key in ("in_channels", "out_channels", "sample_size"))
     if seen is None or seen != predicted:
         raise UserError(
             f"{where}: out_channels is {predicted}, in_channels {seen}, expected are two equal numbers; "
             "a learned variance is not supported"
         )
-    channels = source.get("channels", 3)
+    if not isinstance(side(network), int):
+        raise UserError(f"{where}: sample_size is {width}, expected the side of the model's square images")
+    require_keys(where, network, UNET_KEYS)
+    channels, width = source.get("channels", 3), side(network)
     if source["kind"] == "folder" and seen != channels:
         raise UserError(
             f"{where}: in_channels is {seen}, but images have {channels} channels; set source.channels"
         )
-    if not isinstance(side, int):
-        raise UserError(f"{where}: sample_size is {side}, expected the side of the model's square images")
-    if source.get("resize", side) != side:
+    if source.get("resize", width) != width:
         raise UserError(
-            f"{where}: sample_size is {side}, but source.resize is {source.get('resize')}; "
+            f"{where}: sample_size is {width}, but source.resize is {source.get('resize')}; "
             "square images of the model's size are needed"
         )
-    _require_schedule(folder / SCHEDULE, schedule)
-    if not (folder / WEIGHTS).is_file():
-        pickled = (folder / WEIGHTS).with_suffix(".bin")
-        why = f"; {pickled.name}, a pickle, is never read: save it with safetensors" * pickled.exists()
-        raise UserError(f"{folder / WEIGHTS}: no such file{why}")
-    _read_shapes(folder / WEIGHTS)
+    require_schedule(schedule, forward)
+    _require_index(folder / INDEX, index, forward["_class_name"])
+    steps, learned = forward.get("num_train_timesteps", 1000), network.get("num_train_timesteps")
+    if network.get("time_embedding_type") == "learned" and (learned or 0) < steps:
+        raise UserError(f"{where}: num_train_timesteps is {learned}, fewer than the {steps} of {schedule}")
+    shapes = read_shapes(network_weights(folder))
+    first, width = shapes.get("conv_in.weight"), network.get("block_out_channels", [224])[0]
+    if first != (width, seen, 3, 3):
+        found = "no conv_in.weight" if first is None else f"conv_in.weight of shape {list(first)}"
+        raise UserError(
+            f"{network_weights(folder)[-1]}: holds {found}, expected {[width, seen, 3, 3]}; the weights are "
+            f"not of {where}"
+        )
 
 
-def _require_schedule(path: Path, schedule: dict[str, Any]) -> None:
-    found = schedule.get("_class_name")
-    if found not in SCHEDULERS:
-        raise UserError(f"{path}: is a {found}, supported are {', '.join(SCHEDULERS)}")
-    prediction = schedule.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        raise UserError(f"{path}: prediction_type is {prediction!r}, supported is 'epsilon'")
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of an unconditional pipeline.
+
+    Raises:
+        UserError: there is none, or it is of another kind.
+    """
+    index = _read(folder / INDEX)
+    pipeline = index.get("_class_name")
+    if pipeline not in PIPELINES:
+        raise UserError(
+            f"model.path: {str(folder)!r} is a {pipeline}, supported are {' and '.join(PIPELINES)} "
+            "with a UNet2DModel"
+        )
+    return index
+
+
+def _require_index(path: Path, index: dict[str, Any], scheduler: str) -> None:
+    """Refuse components that are not read, and a network or schedule of other classes than the files say."""
+    expected = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
+    for name, component in index.items():
+        if name.startswith("_") or component in (None, [None, None]):
+            continue
+        if name not in expected:
+            raise UserError(f"{path}: has a {name}, supported are pipelines of unet and scheduler alone")
+        if component != expected[name]:
+            raise UserError(f"{path}: {name} is {component}, but its own file says {expected[name]}")
 
 
 def read_network(folder: str) -> dict[str, Any]:
-    """The configuration of a model's network.
+    """The configuration of a model's network, its sample_size one number where it is two equal ones.
 
     Raises:
         UserError: there is none.
     """
     found = base_model_folder(folder)
     _require_folder(found)
-    return _read(Path(found), NETWORK)
+    network = _read(network_file(found))
+    return network | {"sample_size": side(network)}
 
 
 def _require_folder(folder: str) -> None:
@@ -235,16 +264,6 @@ def _require_folder(folder: str) -> None:
     raise UserError(f"model.path: no folder {folder!r}, expected a diffusers pipeline")
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     """A file of JSON in a model's folder."""
-    try:
-        content = json.loads((folder / name).read_text())
-    except OSError as error:
-        raise UserError(
-            f"{folder / name}: {error.strerror}; a model's folder holds {', '.join(PIPELINE_FILES)}"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{folder / name}: not a readable JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{folder / name}: holds {type(content).__name__}, expected keys and values")
-    return content
+    return read_json(file, f"; a model's folder holds {', '.join(PIPELINE_FILES)}")

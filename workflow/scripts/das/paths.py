@@ -81,11 +81,6 @@ def base_model_folder(base: str) -> str:
     return f"data/models/{base.replace('/', '--')}"
 
 
-def base_model_files(folder: str) -> list[str]:
-    """The files of a base model that are read, of those that are there."""
-    return [path for name in BASE_MODEL_FILES if os.path.exists(path := f"{folder}/{name}")]
-
-
 def checkpoint_folder(model: str, percent: int) -> str:
     """Where the model in the folder `model` lies as it was after that percent of its training."""
     return f"{model}/checkpoints/{percent}"

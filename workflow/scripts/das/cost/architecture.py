@@ -20,6 +20,7 @@ from das.cost.counting import Network
 from das.errors import UserError
 from das.gradients import NORM_CHUNK
 from das.models.lora import TARGETS
+from das.pipeline_keys import side
 
 # Stable Diffusion 1 beside its UNet, from vae/config.json and text_encoder/config.json of its repository.
 AUTOENCODER: dict[str, Any] = {
@@ -76,11 +77,11 @@ def build_architecture(model: Mapping[str, Any]) -> Architecture:
 def _architecture(family: str, path: str, rank: int, dropout: float) -> Architecture:
     if family == "unet":
         unet, config = _unet(Path(path), UNet2DModel)
-        channels, side = config["in_channels"], config["sample_size"]
-        return Architecture(Network(unet, [(channels, side, side), ()]), (side, side, channels))
+        channels, width = config["in_channels"], side(config)
+        return Architecture(Network(unet, [(channels, width, width), ()]), (width, width, channels))
 
     unet, config = _unet(Path(path), UNet2DConditionModel)
-    latent = (config["in_channels"], config["sample_size"], config["sample_size"])
+    latent = (config["in_channels"], side(config), side(config))
     with torch.device("meta"):
         unet.requires_grad_(False)
         unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS))
@@ -91,13 +92,13 @@ def _architecture(family: str, path: str, rank: int, dropout: float) -> Architec
         if isinstance(module, Attention):
             module.to_out[1].p = dropout
     condition = (text_config.max_position_embeddings, config["cross_attention_dim"])
-    side = latent[1] * 2 ** (len(AUTOENCODER["block_out_channels"]) - 1)
+    width = latent[1] * 2 ** (len(AUTOENCODER["block_out_channels"]) - 1)
     return Architecture(
         Network(unet, [latent, (), condition]),
-        (side, side, AUTOENCODER["in_channels"]),
+        (width, width, AUTOENCODER["in_channels"]),
         Latent(
             latent,
-            Network(autoencoder.encoder, [(AUTOENCODER["in_channels"], side, side)]),
+            Network(autoencoder.encoder, [(AUTOENCODER["in_channels"], width, width)]),
             Network(autoencoder.decoder, [latent]),
             sum(p.numel() for part in (autoencoder, text_encoder) for p in part.parameters()),
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from das.errors import UserError
+from das.pipeline_keys import side
 
 # What UNet2DModel takes where its configuration says nothing.
 DEFAULTS: dict[str, Any] = {
@@ -46,7 +47,7 @@ class UNetSize:
         # UNet2DModel with scale_shift scales as well as shifts.
         self._shifts = 2 if config.get("resnet_time_scale_shift") == "scale_shift" else 1
         self._condition: int = config.get("cross_attention_dim") or 0  # width of a caption's tokens
-        area = config["sample_size"] ** 2
+        area = side(config) ** 2
         self.input = config["in_channels"] * area
 
         self._linear(channels[0], self._embedding, 1)

@@ -22,6 +22,8 @@ from das.diffusion import Schedule
 from das.errors import UserError
 from das.inputs import Inputs
 from das.paths import MODEL_FILES
+from das.pipeline_keys import side
+from das.weight_files import read_json
 
 disable_progress_bar()
 
@@ -49,7 +51,7 @@ class Model(ABC):
     @property
     def ddim(self) -> DDIMScheduler:
         """The scheduler with which images are sampled."""
-        return DDIMScheduler.from_config(self.scheduler.config)
+        return ddim_of(self.scheduler)
 
     @classmethod
     @abstractmethod
@@ -119,6 +121,32 @@ class Model(ABC):
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def ddim_of(scheduler: DDPMScheduler, **options: Any) -> DDIMScheduler:
+    """DDIM on a noise schedule, also on one whose name DDIM does not know.
+
+    Args:
+        options: that replace those of the schedule's configuration.
+    """
+    if scheduler.config.beta_schedule in ("sigmoid", "laplace"):
+        betas = {"trained_betas": scheduler.betas.tolist(), "rescale_betas_zero_snr": False}
+        options |= betas | {"beta_schedule": "linear"}
+    return DDIMScheduler.from_config(scheduler.config, **options)
+
+
+def require_finite(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The images that were sampled.
+
+    Raises:
+        UserError: a number in them is not finite.
+    """
+    if not np.isfinite(images).all():
+        raise UserError(
+            "generate: images have pixels that are not finite (NaN): it cannot be sampled from the model's "
+            "weights, or from a noise schedule that leaves nothing of the image at one of the steps"
+        )
+    return images
+
+
 def load_config(path: Path, kind: type, shape: tuple[int, int, int]) -> dict[str, Any]:
     """A UNet configuration in diffusers' JSON format, checked against inputs of shape (C, H, W).
 
@@ -128,10 +156,8 @@ def load_config(path: Path, kind: type, shape: tuple[int, int, int]) -> dict[str
     Raises:
         UserError: the file cannot be read, is no such configuration, or does not fit the inputs.
     """
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+    config = read_json(path)
+    config["sample_size"] = side(config)
     channels, height, width = shape
     found = (config.get("sample_size"), config.get("in_channels"), config.get("out_channels"))
     if found != (height, channels, channels) or height != width:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from das.artifacts import replacing
 from das.errors import UserError
-from das.models.stable_diffusion import OLDER_NAMES
+from das.weight_files import OLDER_NAMES
 
 
 def fetch(name: str, folder: Path, files: Sequence[str], setting: str) -> None:

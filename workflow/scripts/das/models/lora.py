@@ -17,13 +17,15 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from numpy.typing import NDArray
 from peft import LoraConfig
-from safetensors import safe_open
 from torch import nn
 
+from das import adapters, base_files
 from das.errors import UserError
 from das.inputs import Inputs, LatentInputs
-from das.models.base import Model, load_config
-from das.models.stable_diffusion import UNREADABLE, BaseModel, Encoders
+from das.models.base import Model, ddim_of, load_config, require_finite
+from das.models.stable_diffusion import BaseModel, Encoders
+from das.models.weights import UNREADABLE, read_tensors
+from das.weight_files import read_header, read_json
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 ADAPTER = "default"
@@ -97,11 +99,11 @@ class Lora(Model):
             )
         unet = base.unet(record["unet"], record["unet_path"])
         try:
-            unet.load_lora_adapter(folder, prefix=None, weight_name=WEIGHTS, adapter_name=ADAPTER)
-        except UNREADABLE as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{folder / WEIGHTS}: cannot be read ({reason})") from error
-        _require_rank(unet, record["rank"], folder / WEIGHTS)
+            rank = _adapt(unet, folder / WEIGHTS)
+        except UserError as error:
+            raise UserError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+        if rank != record["rank"]:
+            raise UserError(f"{folder / WEIGHTS}: has rank {rank}, expected rank {record['rank']}")
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_(".lora_" in name)
         return cls(unet.eval().to(device), scheduler, record)
@@ -121,18 +123,10 @@ class Lora(Model):
         if not isinstance(inputs, LatentInputs):
             raise UserError(f"model.base: {base_name} works on latents, but the inputs are pixels")
         _require_encoders(base, inputs.encoders)
-        path = base.folder / "unet/config.json"
-        config = json.loads(path.read_text()) | {"sample_size": inputs.shape[1]}
+        path = base.folder / base_files.UNET
+        config = read_json(path) | {"sample_size": inputs.shape[1]}
         unet = base.unet(config, str(path))
-        with safe_open(file, "pt") as opened:
-            prefix = "unet" if all(name.startswith("unet.") for name in opened.keys()) else None  # noqa: SIM118
-        try:
-            unet.load_lora_adapter(file.parent, prefix=prefix, weight_name=file.name, adapter_name=ADAPTER)
-        except UNREADABLE as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{file}: does not fit {base.folder} ({reason})") from error
-        rank = next(len(m.lora_A[ADAPTER].weight) for m in unet.modules() if hasattr(m, "lora_A"))
-        _require_rank(unet, rank, file)
+        rank = _adapt(unet, file)
         record = {
             "family": cls.family,
             "base": base_name,
@@ -177,7 +171,7 @@ class Lora(Model):
             )
         sampler = self._sampler
         size = [self.record["latents"][axis] * sampler.vae_scale_factor for axis in (1, 2)]
-        return sampler(
+        images = sampler(
             list(prompts),
             *size,
             num_inference_steps=steps,
@@ -186,6 +180,7 @@ class Lora(Model):
             generator=list(generators),
             output_type="np",
         ).images
+        return require_finite(images)
 
     def represent(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102
         encoders = Encoders(self._sampler.vae, self._sampler.text_encoder, self._sampler.tokenizer)
@@ -194,7 +189,7 @@ class Lora(Model):
     @property
     def ddim(self) -> DDIMScheduler:  # noqa: D102
         # The pipeline samples with this offset whatever the configuration says.
-        return DDIMScheduler.from_config(self.scheduler.config, steps_offset=1)
+        return ddim_of(self.scheduler, steps_offset=1)
 
     @cached_property
     def _sampler(self) -> Any:
@@ -227,18 +222,37 @@ def _require_encoders(base: BaseModel, expected: str) -> None:
         )
 
 
-def _require_rank(unet: nn.Module, rank: int, path: Path) -> None:
-    """Refuse adapters of another rank, or scaled otherwise, than the record beside them says."""
-    found = False
-    for name, module in unet.named_modules():
-        if ADAPTER not in getattr(module, "lora_A", {}):
-            continue
-        found = True
-        held, scaling = module.lora_A[ADAPTER].weight.shape[0], module.scaling[ADAPTER]
-        if held != rank or scaling != 1:
-            raise UserError(
-                f"{path}: layer {name} has rank {held} and scaling {scaling}, "
-                f"expected rank {rank} and scaling 1"
-            )
-    if not found:
-        raise UserError(f"{path}: holds no adapter of the layers {', '.join(TARGETS)}")
+def _adapt(unet: UNet2DConditionModel, file: Path) -> int:
+    """Add the adapters in a file, compared tensor by tensor with what the UNet then has; their rank.
+
+    Raises:
+        UserError: they are not whole, are scaled, or are not of this UNet.
+    """
+    header = read_header(file)
+    rank, parts = adapters.read_rank(file, header), adapters.parse(file, header.shapes)
+    layers = {name for name, _ in unet.named_modules()}
+    for layer, _ in parts.values():
+        if layer not in layers:
+            raise UserError(f"{file}: adapts {layer!r}, which the UNet of its base model does not have")
+    given = {parts[name]: tensor for name, tensor in read_tensors(file)}
+    prefix = "unet" if all(name.startswith("unet.") for name in header.shapes) else None
+    try:
+        unet.load_lora_adapter(file.parent, prefix=prefix, weight_name=file.name, adapter_name=ADAPTER)
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: does not fit its base model ({reason})") from error
+    held = {
+        (layer, part): getattr(module, part)[ADAPTER].weight
+        for layer, module in unet.named_modules()
+        if ADAPTER in getattr(module, "lora_A", {})
+        for part in ("lora_A", "lora_B")
+    }
+    for layer, part in sorted(given.keys() | held.keys()):
+        one, other = given.get((layer, part)), held.get((layer, part))
+        if one is None or other is None or not torch.equal(one.float(), other.float()):
+            raise UserError(f"{file}: {part} of layer {layer!r} does not fit its base model")
+    for layer, module in unet.named_modules():
+        scaling = getattr(module, "scaling", {}).get(ADAPTER, 1)
+        if scaling != 1:
+            raise UserError(f"{file}: layer {layer!r} has scaling {scaling}, expected scaling 1")
+    return rank

@@ -6,7 +6,7 @@ Weights are read from safetensors alone; `workflow/scripts/fetch_base_model.py` 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,26 +16,20 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from das import base_files
 from das.artifacts import file_sha256
 from das.diffusion import to_model_space
 from das.errors import UserError
+from das.models.weights import UNREADABLE, build, require_loaded
 from das.paths import BASE_MODEL_FILES, base_model_folder
+from das.weight_files import read_json
 
 # Its warnings are about parts that are not used here, such as processors of images.
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-
-# Names of weights in the older format of each file.
-OLDER_NAMES = {
-    "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
-    "model.safetensors": "pytorch_model.bin",
-}
-# What reading a broken component may raise.
-UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError)
 
 
 class BaseModel:
@@ -55,36 +49,15 @@ class BaseModel:
                 f"model.base: no folder {str(self.folder)!r}; expected is a Stable Diffusion 1 model in "
                 "diffusers' format, or the name of one on the Hugging Face hub"
             )
-        for name in BASE_MODEL_FILES:
-            if not (self.folder / name).is_file():
-                raise UserError(f"model.base: {self.folder} has no {name}{self._older_file(name)}")
-        kind = self._json("model_index.json").get("_class_name")
-        if kind != "StableDiffusionPipeline":
-            raise UserError(f"model.base: {self.folder} is a {kind}, supported is StableDiffusionPipeline")
-
-    def _older_file(self, name: str) -> str:
-        """A hint where a component's weights lie in the older format."""
-        older = self.folder / Path(name).with_name(OLDER_NAMES.get(Path(name).name, "-"))
-        if not older.is_file():
-            return f", needed are {', '.join(BASE_MODEL_FILES)}"
-        return (
-            f" but {older.name}, whose pickles are not read; convert it with "
-            f"`python workflow/scripts/fetch_base_model.py --convert {self.folder}`"
-        )
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            content: dict[str, Any] = json.loads((self.folder / name).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder / name}: not a readable JSON file ({error})") from error
-        return content
+        self._files = base_files.require_base(self.folder)
 
     def sha256(self, *components: str) -> str:
         """Identity of some components: sha256 over their files, in the order of `BASE_MODEL_FILES`."""
         digest = hashlib.sha256()
         for name in BASE_MODEL_FILES:
             if name.split("/")[0] in components:
-                digest.update(file_sha256(self.folder / name).encode())
+                for file in self._files[name]:
+                    digest.update(file_sha256(file).encode())
         return digest.hexdigest()
 
     def unet(self, config: dict[str, Any], config_path: str) -> UNet2DConditionModel:
@@ -97,12 +70,17 @@ class BaseModel:
         Raises:
             UserError: it has another architecture.
         """
-        with self._reading("unet"), torch.device("meta"):
-            own = UNet2DConditionModel.from_config(self._json("unet/config.json"))
+        path = self.folder / base_files.UNET
+        unet: UNet2DConditionModel = build(
+            UNet2DConditionModel,
+            read_json(path),
+            path,
+            self._files[base_files.UNET_WEIGHTS],
+        )
         with torch.device("meta"):
             expected = UNet2DConditionModel.from_config(config)
         shapes, wanted = (
-            {name: tuple(p.shape) for name, p in unet.named_parameters()} for unet in (own, expected)
+            {name: tuple(p.shape) for name, p in network.named_parameters()} for network in (unet, expected)
         )
         for name in sorted(shapes.keys() | wanted.keys()):
             if shapes.get(name) != wanted.get(name):
@@ -110,38 +88,38 @@ class BaseModel:
                     f"model.base: {self.folder} is of another architecture than {config_path}: parameter "
                     f"{name} has shape {shapes.get(name)}, expected {wanted.get(name)}"
                 )
-        with self._reading("unet"):
-            unet = UNet2DConditionModel.from_pretrained(
-                self.folder / "unet",
-                local_files_only=True,
-                use_safetensors=True,
-                low_cpu_mem_usage=False,
-                torch_dtype=torch.float32,
-            )
         return unet.requires_grad_(False)
 
     def scheduler(self) -> DDPMScheduler:
         """The base model's noise schedule, which must not clip: latents are not bounded."""
-        config = self._json("scheduler/scheduler_config.json")
+        config = read_json(self.folder / base_files.SCHEDULE)
         return DDPMScheduler.from_config(config, clip_sample=False)
 
     def encoders(self, device: torch.device) -> Encoders:
         """Autoencoder and text encoder."""
-        with self._reading("vae"):
-            vae = AutoencoderKL.from_pretrained(
-                self.folder / "vae", local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
-            )
+        path = self.folder / base_files.AUTOENCODER
+        vae = build(AutoencoderKL, read_json(path), path, self._files[base_files.AUTOENCODER_WEIGHTS])
+        text = self._text_encoder()
+        with self._reading("tokenizer"):
+            tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
+        return Encoders(vae.to(device), text.eval().to(device), tokenizer)
+
+    def _text_encoder(self) -> Any:
+        folder, file = self.folder / "text_encoder", self._files[base_files.TEXT_WEIGHTS][0]
+        variant = re.fullmatch(r"model(?:\.safetensors\.index)?\.([\w-]+)\.(?:safetensors|json)", file.name)
         with self._reading("text_encoder"):
             # Weights may be stored in half precision, and would be left so.
-            text = CLIPTextModel.from_pretrained(
-                self.folder / "text_encoder",
+            found: Any = CLIPTextModel.from_pretrained(
+                folder,
                 local_files_only=True,
                 use_safetensors=True,
                 dtype=torch.float32,
+                variant=variant[1] if variant else None,
+                output_loading_info=True,
             )
-        with self._reading("tokenizer"):
-            tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
-        return Encoders(vae.eval().to(device), text.eval().to(device), tokenizer)
+        text, loaded = found
+        require_loaded(loaded, text, f"model.base: {folder}")
+        return text
 
     @contextmanager
     def _reading(self, component: str) -> Iterator[None]:

@@ -11,9 +11,13 @@ import torch
 from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, UNet2DModel
 from numpy.typing import NDArray
 
+from das import own
 from das.errors import UserError
 from das.inputs import Inputs, PixelInputs
-from das.models.base import Model, load_config
+from das.models.base import Model, load_config, require_finite
+from das.models.weights import build
+from das.pipeline_keys import require_schedule, side
+from das.weight_files import read_json
 
 # Linear betas over 1000 steps and noise prediction, as published (D-TRAK, arXiv 2311.00500); the rest, which
 # its code leaves to diffusers, is written out, so that no other version of diffusers changes it.
@@ -48,7 +52,7 @@ class UNet(Model):
             raise UserError(f"{path}: a UNet on pixels, but the inputs are latents")
         resolved = {"family": cls.family, "unet": load_config(path, UNet2DModel, inputs.shape)}
         if "path" in settings:  # a model of the user's own, retrained on subsets: by its own schedule
-            resolved["scheduler"] = DDPMScheduler.load_config(settings["path"], subfolder="scheduler")
+            resolved["scheduler"] = read_json(own.schedule_file(settings["path"]))
         return resolved
 
     @classmethod
@@ -61,36 +65,27 @@ class UNet(Model):
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> UNet:  # noqa: D102
         try:
-            pipeline = DDPMPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{folder}: not a complete diffusers pipeline ({reason})") from error
-        return cls(pipeline.unet.eval().to(device), pipeline.scheduler)
+            return cls._read(folder, device)
+        except UserError as error:
+            raise UserError(f"{folder}: not a complete diffusers pipeline ({error})") from error
 
     @classmethod
     def take(cls, folder: Path) -> UNet:
         """Load the network and the noise schedule of an unconditional pipeline that somebody else has saved.
 
         Raises:
-            UserError: a file cannot be read, or the model does not predict the noise.
+            UserError: a file cannot be read, is not of the others, or the model does not predict the noise.
         """
-        options = {"local_files_only": True, "use_safetensors": True}
-        try:
-            network, loaded = UNet2DModel.from_pretrained(
-                folder, subfolder="unet", output_loading_info=True, **options
-            )
-            scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"{folder}: cannot be read ({str(error).splitlines()[0]})") from error
-        for kind in ("missing", "unexpected", "mismatched"):
-            if keys := loaded[f"{kind}_keys"]:
-                raise UserError(
-                    f"{folder}: {kind} in its weights, {keys[0]!r} and {len(keys) - 1} others; they are "
-                    "not of unet/config.json"
-                )
-        taken = cls(network.eval(), scheduler)
-        _ = taken.schedule  # refuses other predictions
-        return taken
+        return cls._read(folder, torch.device("cpu"))
+
+    @classmethod
+    def _read(cls, folder: Path, device: torch.device) -> UNet:
+        network_file, schedule_file = own.network_file(folder), own.schedule_file(folder)
+        config, schedule = read_json(network_file), read_json(schedule_file)
+        require_schedule(schedule_file, schedule)
+        config["sample_size"] = side(config)
+        network = build(UNet2DModel, config, network_file, own.network_weights(folder))
+        return cls(network.to(device), DDPMScheduler.from_config(schedule))
 
     def write(self, folder: Path) -> None:  # noqa: D102
         DDPMPipeline(unet=self.network, scheduler=self.scheduler).save_pretrained(folder)
@@ -113,7 +108,8 @@ class UNet(Model):
         sampler = DDIMPipeline(self.network, self.ddim)
         sampler.set_progress_bar_config(disable=True)
         options = {"eta": 0.0, "num_inference_steps": steps, "output_type": "np"}
-        return sampler(batch_size=len(generators), generator=list(generators), **options).images
+        images = sampler(batch_size=len(generators), generator=list(generators), **options).images
+        return require_finite(images)
 
     def represent(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102
         pixels: NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
