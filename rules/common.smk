@@ -312,6 +312,15 @@ def own_model_files(wildcards):
     return [paths.nameable(file) for file in own.model_files(dataset(wildcards)["model"])]
 
 
+def taken_model(wildcards):
+    """The files of a model of the user's own before they take their place."""
+    model = dataset(wildcards)["model"]
+    # Another model may come with older files, for example by another link.
+    content = content_of_files(*own_model_files(wildcards))
+    asked = request(own_model_path(wildcards), model.get("base"), content)
+    return paths.model_paths(f"results/{wildcards.dataset}/model.{asked}", model["family"])
+
+
 def own_schedule(name):
     """The noise schedule of the user's own by which models are retrained; none where it is the workflow's."""
     model = DATASETS[name]["model"]

@@ -4,14 +4,14 @@ Needs results/{dataset}/images/train.h5, or latents/train.h5, and what `model.pa
 Makes results/{dataset}/model/, images/gen.h5 and images/gen.png.
 """
 
-for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
+for family, kind in (("unet", "model"), ("lora", "adapters")):
     names = [name for name in OWN_MODELS if DATASETS[name]["model"]["family"] == family]
     if not names:
         continue
 
     rule:
         name:
-            rule_name
+            f"take_{kind}"
         input:
             files=own_model_files,
             base=base_model,
@@ -19,9 +19,9 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
             script=lib("take_model.py"),
             code=lib(f"das/models/{family}.py", "das/models/base.py", "das/models/weights.py"),
         output:
-            paths.model_paths("results/{dataset}/model", family),
+            temp(paths.model_paths("results/{dataset}/model.{request}", family)),
         log:
-            f"logs/{{dataset}}/{rule_name}.log",
+            f"logs/{{dataset}}/take_{kind}/{{request}}.log",
         wildcard_constraints:
             dataset="|".join(names),
         conda:
@@ -29,14 +29,41 @@ for family, rule_name in (("unet", "take_model"), ("lora", "take_adapters")):
         params:
             path=own_model_path,
             base=base_option,
-            # Another model may come with older files, for example by another link.
-            content=lambda wildcards: content_of_files(*own_model_files(wildcards)),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
             "{wildcards.dataset}: taking the model in {params.path}"
         shell:
             "python {input.script:q} --log {log} --threads {threads} --dataset {wildcards.dataset}"
             " --model={params.path:q} {params.base} --inputs {input.inputs} --output {params.folder}"
+
+    # As rules/images.smk does with the training images: a model that cannot be taken costs nothing.
+    rule:
+        name:
+            f"place_{kind}"
+        input:
+            model=taken_model,
+            # Of these, which are gone by the next call: what they are made from.
+            files=own_model_files,
+            base=base_model,
+            inputs=inputs_of("train"),
+            script=lib("place_model.py", "take_model.py"),
+            code=lib(f"das/models/{family}.py", "das/models/base.py", "das/models/weights.py"),
+        output:
+            paths.model_paths("results/{dataset}/model", family),
+        log:
+            f"logs/{{dataset}}/place_{kind}.log",
+        wildcard_constraints:
+            dataset="|".join(names),
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            taken=lambda wildcards, input: os.path.dirname(input.model[0]),
+            folder=lambda wildcards, output: os.path.dirname(output[0]),
+        message:
+            "{wildcards.dataset}: the model is taken"
+        shell:
+            "python {input.script[0]:q} --log {log} --taken {params.taken} --output {params.folder}"
 
 
 if OWN_QUERIES:

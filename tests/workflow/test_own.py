@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from das import artifacts
 from das.attributions import attributions
@@ -143,6 +143,21 @@ def test_images_that_the_model_does_not_fit_cost_nothing(finished, tmp_path):
     assert "error: source: images have 24 x 24 pixels, but model.path works on 8 x 8" in done.stdout
     assert contents(tmp_path) == before
     source |= kept
+    assert workflow.planned(TARGET) == {}
+
+
+def test_a_model_that_cannot_be_taken_costs_nothing(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    before, weights = contents(tmp_path), tmp_path / "model" / WEIGHTS
+    shutil.copy2(weights, tmp_path / "whole")
+    tensors = load_file(weights)
+    tensors["conv_out.bias"][0] = float("nan")
+    save_file(tensors, weights)
+    done = workflow.run(TARGET)
+    assert done.returncode == 1
+    assert f"error: model/{WEIGHTS}: 'conv_out.bias' holds numbers that are not finite" in done.stdout
+    assert contents(tmp_path) == before
+    shutil.copy2(tmp_path / "whole", weights)
     assert workflow.planned(TARGET) == {}
 
 

@@ -133,7 +133,7 @@ class Estimator:
                 disk=self._settings["lds"]["subsets"] * self._counts["train"],
             ),
             self._encode_latents(),
-            self._train_model(),
+            *self._train_model(),
             self._train_ensemble(),
             *self._generate_images(),
             *self._embed_images(),
@@ -202,12 +202,12 @@ class Estimator:
 
     # The model, what it generates and where it errs.
 
-    def _train_model(self) -> RuleCost:
+    def _train_model(self) -> list[RuleCost]:
         if "path" in self._settings["model"]:
-            rule = "take_adapters" if "base" in self._settings["model"] else "take_model"
-            return RuleCost(rule, 1, disk=4 * self._network.trained)
+            kind = "adapters" if "base" in self._settings["model"] else "model"
+            return [RuleCost(f"take_{kind}", 1), RuleCost(f"place_{kind}", 1, disk=4 * self._network.trained)]
         checkpoints = len(self._settings["train"]["checkpoints"])
-        return self._training("train_model", 1, 1, 1, self._counts["train"], saved=1 + checkpoints)
+        return [self._training("train_model", 1, 1, 1, self._counts["train"], saved=1 + checkpoints)]
 
     def _train_ensemble(self) -> RuleCost:
         members = len(

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from das.artifacts import file_sha256
 from das.errors import UserError
-from das.models.base import Model
+from das.models.base import Model, place
 from das.paths import IDENTITY_FILES, MODEL_FILES
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "family_of",
     "files_sha256",
     "load",
+    "place",
     "training_seconds",
     "weights_sha256",
 ]

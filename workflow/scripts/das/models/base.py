@@ -110,15 +110,20 @@ class Model(ABC):
             versions = {"das_version": __version__, "torch_version": version("torch")}
             content = json.dumps(provenance | versions, indent=2, sort_keys=True)
             (beside / "provenance.json").write_text(content)
-            for name in MODEL_FILES[self.family]:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (beside / name).replace(folder / name)
-            for name in {n for names in MODEL_FILES.values() for n in names} - {*MODEL_FILES[self.family]}:
-                (folder / name).unlink(missing_ok=True)  # of a model of another family that was here
+            place(beside, folder, self.family)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error}") from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def place(saved: Path, folder: Path, family: str) -> None:
+    """Move the files of a saved model to where another one may have been."""
+    for name in MODEL_FILES[family]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (saved / name).replace(folder / name)
+    for name in {n for names in MODEL_FILES.values() for n in names} - {*MODEL_FILES[family]}:
+        (folder / name).unlink(missing_ok=True)  # of a model of another family that was here
 
 
 def ddim_of(scheduler: DDPMScheduler, **options: Any) -> DDIMScheduler:
