@@ -151,6 +151,9 @@ def test_a_base_model_from_the_hub_is_fetched_whole(tmp_path, monkeypatch):
     file = origin / "vae/diffusion_pytorch_model.safetensors"
     torch.save(load_file(file), file.with_suffix(".bin"))
     file.unlink()
+    # Another in half precision alone.
+    file = origin / "text_encoder/model.safetensors"
+    file.rename(file.with_name("model.fp16.safetensors"))
     order = []
 
     class Api:

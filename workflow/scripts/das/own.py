@@ -168,7 +168,10 @@ def _require_model(folder: Path, settings: dict[str, Any]) -> None:
     _require_folder(str(folder))
     source = settings["source"]
     index, where, schedule = read_index(folder), network_file(folder), schedule_file(folder)
-    network, forward = _read(where), _read(schedule)
+    forward = _read(schedule)
+    require_schedule(schedule, forward)
+    _require_index(folder / INDEX, index, forward["_class_name"])
+    network = _read(where)
     if network.get("_class_name") != "UNet2DModel":
         raise UserError(f"{where}: is a {network.get('_class_name')}, supported is UNet2DModel")
     for key in ("class_embed_type", "num_class_embeds"):
@@ -196,8 +199,6 @@ def _require_model(folder: Path, settings: dict[str, Any]) -> None:
             f"{where}: sample_size is {width}, but source.resize is {source.get('resize')}; "
             "square images of the model's size are needed"
         )
-    require_schedule(schedule, forward)
-    _require_index(folder / INDEX, index, forward["_class_name"])
     steps, learned = forward.get("num_train_timesteps", 1000), network.get("num_train_timesteps")
     if network.get("time_embedding_type") == "learned" and (learned or 0) < steps:
         raise UserError(f"{where}: num_train_timesteps is {learned}, fewer than the {steps} of {schedule}")

@@ -75,8 +75,9 @@ def convert(folder: Path, files: Sequence[str]) -> None:
 
 
 def _places(file: Path) -> list[str]:
-    """Where a file may lie: in its place, in the older format, or at the root as in the first pipelines."""
-    return [file.as_posix(), _older(file).as_posix(), file.name, _older(file).name]
+    """Where a file may lie: in its place, in an older format, in half precision, or at the root as once."""
+    half = file.with_name(f"{file.stem}.fp16{file.suffix}")
+    return [place.as_posix() for place in (file, _older(file), half)] + [file.name, _older(file).name]
 
 
 def _older(file: Path) -> Path:
