@@ -214,6 +214,9 @@ ROWS = [
         ("lora_magnitude",),
     ),
     Row(
+        "a base that is changed", noted(r=RANK, init_lora_weights="pissa"), ("init_lora_weights is 'pissa'",)
+    ),
+    Row(
         "a note that is cut",
         written(whole, lora_adapter_metadata=3),
         ("lora_adapter_metadata", "not readable"),

@@ -204,6 +204,16 @@ ROWS = [
     ),
     Row("a square as a list", network(sample_size=[8, 8])),
     Row("no square", network(sample_size=[8, 16]), (NETWORK, "sample_size is [8, 16]")),
+    Row(
+        "fewer timesteps than images take",
+        scheduler(num_train_timesteps=20),
+        ("generate.steps: found 50", "20"),
+    ),
+    Row(
+        "nothing left of the image where sampling begins",
+        scheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing"),
+        ("timestep_spacing is 'trailing'", "'leading'"),
+    ),
     # The index.
     Row(
         "a network of ones own",
@@ -298,7 +308,7 @@ def used(model):
         "split": {"val": 0},
         "model": {"path": str(model)},
         "queries": {},
-        "generate": {"count": 1},
+        "generate": {"count": 1, "steps": 50},
         "train": {},
     }
     own.complete(settings)
@@ -381,6 +391,19 @@ def test_a_list_of_defaults_in_a_file_hides_no_value(tmp_path):
     model = scheduler(beta_end=0.05, _use_default_values=["beta_end"])(tmp_path)
     expected = DDPMScheduler(beta_end=0.05).alphas_cumprod
     torch.testing.assert_close(used(model).schedule.alphas_cumprod, expected)
+
+
+def test_a_key_of_ones_own_network_that_nobody_knows_is_named(tmp_path):
+    unet = tmp_path / "unet.json"
+    unet.write_text(json.dumps(UNET | {"attention_head_dims": 8}))
+    settings = {
+        "source": {"kind": "digits"},
+        "split": {"train": 4, "val": 0},
+        "model": {"family": "unet", "unet": str(unet)},
+        "queries": {},
+    }
+    with pytest.raises(UserError, match=r"unet.json: attention_head_dims is 8, a key that is not of"):
+        own.require(settings)
 
 
 def test_pixels_that_are_no_numbers_are_refused():

@@ -37,6 +37,12 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "modules_to_save": ([], None),
     "fan_in_fan_out": (False, None),
     "layer_replication": ([], None),
+    "peft_type": ("LORA", None),
+    "use_qalora": (False, None),
+    "target_parameters": ([], None),
+    "trainable_token_indices": ([], None),
+    # Others change the base model's own weights.
+    "init_lora_weights": (True, False, "gaussian", None),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from das import adapters, base_files
 from das.errors import UserError
 from das.paths import PIPELINE_FILES, base_model_folder
-from das.pipeline_keys import UNET_KEYS, require_keys, require_schedule, side
+from das.pipeline_keys import BASE_UNET_KEYS, UNET_KEYS, require_keys, require_schedule, side
 from das.sources.listing import list_images
 from das.sources.locate import image_files, locate
 from das.sources.tables import read_table
@@ -70,6 +70,9 @@ def require(settings: dict[str, Any]) -> None:
         _require_base(model)
     elif "path" in model:
         _require_model(Path(model["path"]), settings)
+    unet = Path(model["unet"])
+    if unet.exists():  # a key with a typing error would be read over
+        require_keys(unet, read_json(unet), BASE_UNET_KEYS if model["family"] == "lora" else UNET_KEYS)
     if source["kind"] == "folder":
         locate("folder", source["path"], source.get("table"))
         list_images(source["path"], source.get("table"), source.get("captions"))
@@ -199,6 +202,7 @@ def _require_model(folder: Path, settings: dict[str, Any]) -> None:
             f"{where}: sample_size is {width}, but source.resize is {source.get('resize')}; "
             "square images of the model's size are needed"
         )
+    _require_steps(schedule, forward, settings)
     steps, learned = forward.get("num_train_timesteps", 1000), network.get("num_train_timesteps")
     if network.get("time_embedding_type") == "learned" and (learned or 0) < steps:
         raise UserError(f"{where}: num_train_timesteps is {learned}, fewer than the {steps} of {schedule}")
@@ -209,6 +213,25 @@ def _require_model(folder: Path, settings: dict[str, Any]) -> None:
         raise UserError(
             f"{network_weights(folder)[-1]}: holds {found}, expected {[width, seen, 3, 3]}; the weights are "
             f"not of {where}"
+        )
+
+
+def _require_steps(path: Path, forward: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse settings that ask for timesteps which a model's noise schedule does not have."""
+    steps, generates = forward.get("num_train_timesteps", 1000), "folder" not in settings["queries"]
+    asked = {"gradients.timesteps": settings.get("gradients", {}).get("timesteps", 1)}
+    if generates:
+        asked["generate.steps"] = settings["generate"].get("steps", 1)
+    for key, found in asked.items():
+        if found > steps:
+            raise UserError(
+                f"{key}: found {found}, allowed is at most {steps}, num_train_timesteps of {path}"
+            )
+    spacing = forward.get("timestep_spacing", "leading")
+    if generates and forward.get("rescale_betas_zero_snr") and spacing != "leading":
+        raise UserError(
+            f"{path}: timestep_spacing is {spacing!r}: with rescale_betas_zero_snr no image is left "
+            "at the last timestep, where sampling would begin; supported is 'leading'"
         )
 
 

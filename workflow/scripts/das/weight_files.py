@@ -154,7 +154,7 @@ def read_header(file: Path, missing: str = "") -> Header:
             if size > 10**8:
                 raise ValueError("its header is too long")
             header = json.loads(opened.read(size))
-            notes = header.pop("__metadata__", None) or {}
+            notes = dict(header.pop("__metadata__", None) or {})
             found = opened.seek(0, 2)
         shapes = {name: _shape(name, tensor) for name, tensor in sorted(header.items())}
         needed = 8 + size + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
