@@ -189,10 +189,10 @@ def _require_model(folder: Path, settings: dict[str, Any]) -> None:
             f"{where}: out_channels is {predicted}, in_channels {seen}, expected are two equal numbers; "
             "a learned variance is not supported"
         )
-    if not isinstance(side(network), int):
+    if not isinstance(side(network.get("sample_size")), int):
         raise UserError(f"{where}: sample_size is {width}, expected the side of the model's square images")
     require_keys(where, network, UNET_KEYS)
-    channels, width = source.get("channels", 3), side(network)
+    channels, width = source.get("channels", 3), side(network.get("sample_size"))
     if source["kind"] == "folder" and seen != channels:
         raise UserError(
             f"{where}: in_channels is {seen}, but images have {channels} channels; set source.channels"
@@ -272,7 +272,7 @@ def read_network(folder: str) -> dict[str, Any]:
     found = base_model_folder(folder)
     _require_folder(found)
     network = _read(network_file(found))
-    return network | {"sample_size": side(network)}
+    return network | {"sample_size": side(network.get("sample_size"))}
 
 
 def _require_folder(folder: str) -> None:

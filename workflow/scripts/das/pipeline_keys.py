@@ -290,9 +290,8 @@ def require_schedule(path: Path, config: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: trained_betas are {len(betas)}, but num_train_timesteps is {steps}")
 
 
-def side(config: Mapping[str, Any]) -> Any:
+def side(sample_size: Any) -> Any:
     """The key sample_size of a UNet's configuration, of two equal numbers in a list one."""
-    found = config.get("sample_size")
-    if isinstance(found, list) and len(found) == 2 and found[0] == found[1]:
-        return found[0]
-    return found
+    if isinstance(sample_size, list) and len(sample_size) == 2 and sample_size[0] == sample_size[1]:
+        return sample_size[0]
+    return sample_size

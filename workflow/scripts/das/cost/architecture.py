@@ -77,11 +77,11 @@ def build_architecture(model: Mapping[str, Any]) -> Architecture:
 def _architecture(family: str, path: str, rank: int, dropout: float) -> Architecture:
     if family == "unet":
         unet, config = _unet(Path(path), UNet2DModel)
-        channels, width = config["in_channels"], side(config)
+        channels, width = config["in_channels"], side(config["sample_size"])
         return Architecture(Network(unet, [(channels, width, width), ()]), (width, width, channels))
 
     unet, config = _unet(Path(path), UNet2DConditionModel)
-    latent = (config["in_channels"], side(config), side(config))
+    latent = (config["in_channels"], side(config["sample_size"]), side(config["sample_size"]))
     with torch.device("meta"):
         unet.requires_grad_(False)
         unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS))

@@ -47,7 +47,7 @@ class UNetSize:
         # UNet2DModel with scale_shift scales as well as shifts.
         self._shifts = 2 if config.get("resnet_time_scale_shift") == "scale_shift" else 1
         self._condition: int = config.get("cross_attention_dim") or 0  # width of a caption's tokens
-        area = side(config) ** 2
+        area = side(config["sample_size"]) ** 2
         self.input = config["in_channels"] * area
 
         self._linear(channels[0], self._embedding, 1)

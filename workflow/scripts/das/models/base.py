@@ -162,7 +162,7 @@ def load_config(path: Path, kind: type, shape: tuple[int, int, int]) -> dict[str
         UserError: the file cannot be read, is no such configuration, or does not fit the inputs.
     """
     config = read_json(path)
-    config["sample_size"] = side(config)
+    config["sample_size"] = side(config.get("sample_size"))
     channels, height, width = shape
     found = (config.get("sample_size"), config.get("in_channels"), config.get("out_channels"))
     if found != (height, channels, channels) or height != width:

@@ -83,7 +83,7 @@ class UNet(Model):
         network_file, schedule_file = own.network_file(folder), own.schedule_file(folder)
         config, schedule = read_json(network_file), read_json(schedule_file)
         require_schedule(schedule_file, schedule)
-        config["sample_size"] = side(config)
+        config["sample_size"] = side(config.get("sample_size"))
         network = build(UNet2DModel, config, network_file, own.network_weights(folder))
         return cls(network.to(device), DDPMScheduler.from_config(schedule))
 
