@@ -47,7 +47,9 @@ new: .venv/run
 
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"
-	$(BIN)/python -m pytest
+	@# Unit tests compute with one thread each, on all cores; runs of the workflow take the cores themselves.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/inputs tests/unit --numprocesses logical --maxprocesses 8
+	$(BIN)/python -m pytest tests/workflow
 
 browser: .venv/dev
 	$(BIN)/python tests/browser.py
