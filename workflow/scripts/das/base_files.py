@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from das.errors import UserError
+from das.git_lfs import refuse_pointer_file
 from das.paths import BASE_MODEL_FILES
 from das.pipeline_keys import AUTOENCODER_KEYS, BASE_UNET_KEYS, require_keys, require_schedule
-from das.weight_files import OLDER_NAMES, read_json, read_shapes, refuse_pointer, weight_files
+from das.weight_files import OLDER_NAMES, read_json, read_shapes, weight_files
 
 INDEX = "model_index.json"
 SCHEDULE, UNET, AUTOENCODER = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
@@ -25,7 +26,7 @@ def base_files(folder: Path) -> dict[str, list[Path]]:
     """The files of a base model that are read, by their names in `BASE_MODEL_FILES`.
 
     Raises:
-        UserError: one is missing, or is a pointer of Git LFS.
+        UserError: one is missing, or is a Git LFS pointer.
     """
     found = {}
     for name in BASE_MODEL_FILES:
@@ -44,7 +45,7 @@ def base_files(folder: Path) -> dict[str, list[Path]]:
                 )
             raise UserError(f"model.base: {folder} has no {name}{why}")
         for read in found[name]:
-            refuse_pointer(read)
+            refuse_pointer_file(read)
     return found
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from das.errors import UserError
+from das.git_lfs import refuse_pointer_file
 from das.models import files_sha256
 from das.models.weights import UNREADABLE, require_loaded
 from das.paths import CLIP_FILES
-from das.weight_files import refuse_pointer
 
 IMAGES_PER_BATCH = 64
 
@@ -39,7 +39,7 @@ class Clip:
                 raise UserError(
                     f"clip.model: no file {str(folder / name)!r}, a CLIP model has {', '.join(CLIP_FILES)}"
                 )
-            refuse_pointer(folder / name)
+            refuse_pointer_file(folder / name)
         try:
             self._processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
             loaded: Any = CLIPVisionModelWithProjection.from_pretrained(

@@ -39,7 +39,7 @@ NEUTRAL = (
     "resume",
     "stop",
     # What is taken of a user's files, and what is refused.
-    *("adapters", "base_files", "own", "pipeline_keys", "weight_files"),
+    *("adapters", "base_files", "git_lfs", "own", "pipeline_keys", "weight_files"),
 )
 
 

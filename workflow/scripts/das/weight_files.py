@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from das.errors import UserError
+from das.git_lfs import refuse_pointer_file
 
 # Names of weights in the older format of each file.
 OLDER_NAMES = {
@@ -26,7 +27,6 @@ OLDER_NAMES = {
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 # What text encoders of older versions hold besides weights.
 _POSITIONS = "position_ids"
-_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,6 @@ class Header:
 
     shapes: dict[str, tuple[int, ...]]
     notes: dict[str, str]
-
-
-def refuse_pointer(file: Path) -> None:
-    """Refuse the few lines that Git LFS leaves where it has not downloaded a file.
-
-    Raises:
-        UserError: the file is such a pointer.
-        OSError: it cannot be read.
-    """
-    with open(file, "rb") as opened:
-        start = opened.read(len(_POINTER))
-    if start == _POINTER:
-        raise UserError(
-            f"{file}: is a pointer of Git LFS, not the file that it stands for; run `git lfs pull` where the "
-            "model was cloned"
-        )
 
 
 def read_json(file: Path, needed: str = "") -> dict[str, Any]:
@@ -63,7 +47,7 @@ def read_json(file: Path, needed: str = "") -> dict[str, Any]:
         UserError: there is no such file, or it holds anything else.
     """
     try:
-        refuse_pointer(file)
+        refuse_pointer_file(file)
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}{needed}") from error
@@ -145,10 +129,10 @@ def read_header(file: Path, missing: str = "") -> Header:
         missing: what to say where there is no such file.
 
     Raises:
-        UserError: it cannot be read, is cut short, or a pointer of Git LFS.
+        UserError: it cannot be read, is cut short, or a Git LFS pointer.
     """
     try:
-        refuse_pointer(file)
+        refuse_pointer_file(file)
         with open(file, "rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
             if size > 10**8:
