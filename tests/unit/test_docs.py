@@ -2,10 +2,12 @@
 
 import re
 import runpy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import snakemake as snakemake_package
 import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -72,3 +74,18 @@ def test_wrong_images_are_planted_as_the_page_says(tmp_path, monkeypatch):
             assert np.ascontiguousarray(undo[kind](image)).tobytes() in known
         else:
             assert image.tobytes() not in known
+
+
+def test_lines_on_the_page_of_troubles_are_lines_that_are_said():
+    """Each heading is a part of a message: its words stand in the code, or in Snakemake's."""
+    ours, theirs = (ROOT / "docs/troubleshooting.md").read_text().split("## Lines of Snakemake")
+    code = [*(ROOT / "workflow").rglob("*.py"), *(ROOT / "rules").glob("*.smk")]
+    snakemake = Path(snakemake_package.__file__).parent.rglob("*.py")
+    for page, files in ((ours, code), (theirs, snakemake)):
+        # Messages in the code are broken into lines of quoted text, and hold names in braces.
+        said = "\n".join(re.sub(r'"\s+f?"', "", file.read_text()) for file in files)
+        headings = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+        assert headings
+        for heading in headings:
+            for words in filter(None, (part.strip(" ,") for part in heading.split("…"))):
+                assert words in said, words
