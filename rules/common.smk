@@ -4,7 +4,6 @@ Needs config/config.yaml and config/datasets/*.yaml; makes nothing. Never import
 run stays fast.
 """
 
-import errno
 import hashlib
 import itertools
 import json
@@ -248,6 +247,11 @@ def network(wildcards):
     return paths.nameable(dataset(wildcards)["model"]["unet"])
 
 
+def network_content(wildcards):
+    """A params function: a hash of that file."""
+    return content_of_files(network(wildcards))
+
+
 def source_files(wildcards):
     """The files that a data set's images are read from, besides those in a folder of images."""
     source = dataset(wildcards)["source"]
@@ -433,10 +437,8 @@ def base_model(wildcards):
 
 
 def base_model_content(wildcards):
-    """A params function: a hash of the files of a base model; to be determined while it is not downloaded."""
-    (index,) = base_model(wildcards)
-    if not os.path.exists(index):
-        raise FileNotFoundError(errno.ENOENT, "not downloaded yet", index)
+    """A params function: a hash of the files of a base model, which may have been downloaded when the job starts."""
+    base_model(wildcards)  # refuses one that is not there
     return content_of_files(*own.base_model_files(dataset(wildcards)["model"]))
 
 
@@ -457,6 +459,13 @@ def clip_model(wildcards):
                 )
         return [paths.nameable(f"{folder}/{name}") for name in paths.CLIP_FILES]
     return [f"{folder}/{paths.CLIP_FILES[0]}"]
+
+
+def clip_content(wildcards):
+    """A params function: a hash of the files of the CLIP model, likewise."""
+    return content_of_files(
+        *filter(os.path.exists, (f"{clip_folder(wildcards)}/{n}" for n in paths.CLIP_FILES))
+    )
 
 
 def train_images(section, key):
@@ -739,6 +748,11 @@ def of_ablation(file):
 def rule_file(wildcards):
     """The file that defines a method's scoring rule."""
     return paths.nameable(os.path.relpath(method(wildcards).rule.score.__code__.co_filename))
+
+
+def rule_content(wildcards):
+    """A params function: a hash of that file."""
+    return content_of_files(rule_file(wildcards))
 
 
 def score_damping(wildcards):

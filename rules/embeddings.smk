@@ -51,6 +51,7 @@ rule embed_images:
         device=config["execution"]["device"],
     params:
         folder=clip_folder,
+        content=clip_content,
     message:
         "{wildcards.dataset}: embedding the {wildcards.split} images with CLIP"
     shell:

@@ -33,6 +33,7 @@ rule predict_losses:
     params:
         dampings=damping_grid,
         method=method_options,
+        rule=rule_content,
         files=scoring_files,
     message:
         "{wildcards.dataset}: predicting losses, {wildcards.method} on {wildcards.split}"
@@ -130,6 +131,7 @@ rule score_images:
         runtime=ask("runtime", scoring_needs),
     params:
         method=method_options,
+        rule=rule_content,
         files=scoring_files,
         damping=score_damping,
         dampings=lambda wildcards: damping_grid(wildcards) if score_damping(wildcards) == "gcv" else [],

@@ -44,6 +44,7 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
             tracking=config["execution"]["tracking"],
         params:
             model=section("model"),
+            network=network_content,
             settings=section("train", "seed", "checkpoints"),
             seed=training_seed,
             checkpoints=" ".join(map(str, checkpoints)),

@@ -54,6 +54,9 @@ for pool, name, suffix, models in subset_model_jobs(POOLS):
         params:
             dataset=name,
             model=as_json(DATASETS[name]["model"]),
+            network=lambda wildcards, name=name: content_of_files(
+                paths.nameable(DATASETS[name]["model"]["unet"]), *own_schedule(name)
+            ),
             settings=as_json(
                 {k: v for k, v in DATASETS[name]["train"].items() if k not in ("seed", "checkpoints")}
             ),

@@ -99,10 +99,10 @@ class Workflow:
         return {rule: int(count) for rule, count in jobs if rule != "total"}
 
 
-def overwrite_one_byte(path):
-    """Change a byte of a file in place; its size stays, and its date is set back."""
+def overwrite_one_byte(path, position=None):
+    """Change a byte of a file in place, by default near its end; its size stays, and its date is set back."""
     before, held = path.stat(), bytearray(path.read_bytes())
-    held[-1 - min(20, len(held) // 2)] ^= 1
+    held[-1 - min(20, len(held) // 2) if position is None else position] ^= 1
     with open(path, "r+b") as file:
         file.write(held)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

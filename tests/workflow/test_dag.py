@@ -17,7 +17,7 @@ import tiny_sd
 from das import models
 from das.lds import COLUMNS, MAIN_RULES
 from workflow.conftest import ALL
-from workflow.running import ROOT, Workflow
+from workflow.running import ROOT, Workflow, overwrite_one_byte
 
 TARGET = "results/tiny/lds.csv"
 METHODS = 32
@@ -227,6 +227,12 @@ def test_how_to_run_rebuilds_nothing(undisturbed):
     assert workflow.planned(*ALL) == {}
 
 
+def test_another_clip_model_of_the_same_size_and_date_is_noticed(undisturbed, tmp_path):
+    workflow = undisturbed.copy(tmp_path)
+    overwrite_one_byte(tmp_path / "clip/model.safetensors")
+    assert workflow.planned("results/tiny/lds_clip_cos.csv")["embed_images"] == 3
+
+
 def test_other_sizes_of_jobs_train_nothing(undisturbed):
     plan = changed(undisturbed, "jobs", "images_per_shard", 20).planned(*ALL)
     assert set(plan) == SCORES | GRADIENTS | {"measure_errors", "join_errors"}
@@ -343,6 +349,9 @@ def test_a_method_of_ones_own_gets_its_row_as_the_page_says(undisturbed, tmp_pat
     assert table.method.nunique() == METHODS + 1
     assert set(table[table.method == "das_pixels"].split) == {"val", "gen"}
     assert "das_pixels" in set(pd.read_csv(tmp_path / "results/tiny/lds_pairs.csv").method)
+    module = tmp_path / "mine/methods.py"
+    overwrite_one_byte(module, module.read_text().index('"""') + 3)
+    assert workflow.planned(TARGET)["predict_losses"] == 2
 
 
 def test_an_ablation_changes_one_factor_at_a_time(undisturbed, tmp_path):
