@@ -185,7 +185,12 @@ def test_odd_folders(row, tmp_path):
 def planned(source, folder=None):
     """What the workflow asks before any job runs, and the starter before it writes a file."""
     queries = {} if folder is None else {"folder": folder}
-    settings = {"source": source, "queries": queries, "model": {}, "split": {"train": 2, "val": 0}}
+    settings = {
+        "source": source,
+        "queries": queries,
+        "model": {"family": "unet", "unet": "unet.json"},
+        "split": {"train": 2, "val": 0},
+    }
     own.complete(settings | {"generate": {}})
     own.require(settings)
 

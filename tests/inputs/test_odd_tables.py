@@ -133,7 +133,13 @@ def test_they_are_refused_while_planning(row, tmp_path):
 
 def planned(folder):
     source = {"kind": "folder", "path": str(folder), "table": "table.csv"}
-    settings = {"source": source, "queries": {}, "model": {}, "generate": {}, "split": {"val": 0}}
+    settings = {
+        "source": source,
+        "queries": {},
+        "model": {"family": "unet", "unet": "unet.json"},
+        "generate": {},
+        "split": {"val": 0},
+    }
     own.complete(settings)
     own.require(settings)
     return settings["split"]["train"]
