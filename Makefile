@@ -47,9 +47,7 @@ new: .venv/run
 
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"
-	@# Unit tests compute with one thread each, on all cores; runs of the workflow take the cores themselves.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/inputs tests/unit --numprocesses logical --maxprocesses 8
-	$(BIN)/python -m pytest tests/workflow
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
 
 browser: .venv/dev
 	$(BIN)/python tests/browser.py
