@@ -19,7 +19,7 @@ HOME = os.path.realpath(workflow.basedir)
 sys.path.insert(0, f"{HOME}/workflow/scripts")
 
 from das import ablation, configuration, content, methods, own, paths
-from das.attribution import JOURNEY, attributions
+from das.attribution import JOURNEY, attributions, evaluated
 from das.code import code_of
 from das.errors import UserError
 from das.sources.locate import locate
@@ -62,6 +62,7 @@ try:
         raise UserError(f"methods.{paths.RANDOM}: the name is that of random images, choose another")
     for key, name in (
         ("attributions.method", config["attributions"]["method"]),
+        *(("evaluation.methods", name) for name in config["evaluation"]["methods"]),
         *(("report.methods", name) for name in config["report"]["methods"]),
         *(("counterfactual.methods", name) for name in config["counterfactual"]["methods"]),
     ):
@@ -704,12 +705,11 @@ def splits_of(wildcards):
     return list(method(wildcards).splits)
 
 
-def of_available_methods(file):
-    """An input function: a file of each method for which the data set has what it needs."""
+def of_evaluated_methods(file):
+    """An input function: a file of each method of the table; see `das.attribution.evaluated`."""
 
     def files(wildcards):
-        settings = dataset(wildcards)
-        names = [name for name, found in MAIN_METHODS.items() if found.missing(config, settings) is None]
+        names = evaluated(config, dataset(wildcards))
         return expand(f"results/{wildcards.dataset}/{file}", method=names)
 
     return files

@@ -73,7 +73,7 @@ rule measure_lds:
 
 rule summarise_lds:
     input:
-        tables=of_available_methods("lds_{method}.csv"),
+        tables=of_evaluated_methods("lds_{method}.csv"),
         script=lib("summarise_lds.py"),
         code=lib("das/plots.py"),
     output:
@@ -92,7 +92,7 @@ rule summarise_lds:
 
 rule compare_methods:
     input:
-        statistics=of_available_methods("lds/statistics/{method}.h5"),
+        statistics=of_evaluated_methods("lds/statistics/{method}.h5"),
         script=lib("compare_methods.py"),
         code=lib("das/lds/comparison.py", "das/plots.py"),
     output:

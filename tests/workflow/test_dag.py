@@ -16,11 +16,10 @@ from sklearn.model_selection import train_test_split
 import tiny_sd
 from das import models
 from das.lds import COLUMNS, MAIN_RULES
-from workflow.conftest import ALL
+from workflow.conftest import ALL, METHODS
 from workflow.running import ROOT, Workflow, overwrite_one_byte
 
 TARGET = "results/tiny/lds.csv"
-METHODS = 32
 SUBSET_MODEL = "lds/models/subset-03_seed-1"
 
 
@@ -33,7 +32,7 @@ def test_the_whole_dag_makes_a_table_of_all_methods(undisturbed):
     results = undisturbed.folder / "results/tiny"
     table = pd.read_csv(results / "lds.csv")
     assert list(table.columns) == list(COLUMNS)
-    assert table.method.nunique() == METHODS
+    assert table.method.nunique() == len(METHODS)
     assert set(table[table.method == "das"].damping_rule) == {"held_out", "gcv", "oracle"}
     assert set(table[table.method == "raw_cos"].damping_rule) == {"none"}
     assert (table.ci_low <= table.ci_high).all()
@@ -82,9 +81,9 @@ def test_comparisons_are_of_all_methods_and_agree_with_the_table(undisturbed):
     queries = pd.read_csv(results / "lds_queries.csv")
     means = queries.groupby(["split", "method"]).lds.mean()
     np.testing.assert_allclose(means, lds.reindex(means.index), atol=1e-3)
-    assert len(means) == 2 * METHODS - 1  # journey_trak scores generated queries alone
+    assert len(means) == 2 * len(METHODS) - 1  # journey_trak scores generated queries alone
     pairs = pd.read_csv(results / "lds_pairs.csv")
-    assert len(pairs) == METHODS * (METHODS - 1) / 2 + (METHODS - 1) * (METHODS - 2) / 2
+    assert len(pairs) == len(METHODS) * (len(METHODS) - 1) / 2 + (len(METHODS) - 1) * (len(METHODS) - 2) / 2
     assert (pairs.difference >= 0).all()
     undamped = set(table[table.damping_rule == "none"].method)
     for row in pairs.itertuples():
@@ -342,11 +341,12 @@ def test_a_method_of_ones_own_gets_its_row_as_the_page_says(undisturbed, tmp_pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/methods.py").write_text(blocks_of("add-a-method.md", "python")[0])
     workflow.config |= yaml.safe_load(blocks_of("add-a-method.md", "yaml")[0])
+    workflow.config["evaluation"] = workflow.config["evaluation"] | {"methods": [*METHODS, "das_pixels"]}
     plan = workflow.planned(TARGET, "results/tiny/lds_pairs.csv")
     assert plan == {"predict_losses": 2, "measure_lds": 1, "summarise_lds": 1, "compare_methods": 1}
     workflow.make(TARGET, "results/tiny/lds_pairs.csv")
     table = pd.read_csv(tmp_path / TARGET)
-    assert table.method.nunique() == METHODS + 1
+    assert table.method.nunique() == len(METHODS) + 1
     assert set(table[table.method == "das_pixels"].split) == {"val", "gen"}
     assert "das_pixels" in set(pd.read_csv(tmp_path / "results/tiny/lds_pairs.csv").method)
     module = tmp_path / "mine/methods.py"

@@ -203,3 +203,10 @@ class Attribution:
 def attributions(config: Mapping[str, Any]) -> dict[str, Attribution]:
     """All configured methods, by name."""
     return {name: Attribution.of(name, entry, config) for name, entry in config["methods"].items()}
+
+
+def evaluated(config: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Names of the methods of lds.csv: those of `evaluation.methods`, or all that a data set allows."""
+    listed: list[str] = config["evaluation"]["methods"]
+    everything = attributions(config).items()
+    return listed or [name for name, method in everything if method.missing(config, settings) is None]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from das import features, generation, latents
 from das.attribution import SPLITS as QUERIES
-from das.attribution import Attribution, attributions
+from das.attribution import Attribution, attributions, evaluated
 from das.cost.architecture import (
     build_architecture,
     forward_bytes,
@@ -113,8 +113,9 @@ class Estimator:
         self.models = lds["subsets"] * len(lds["train_seeds"])
         self._judged = lds["subsets"] > 0
         known = attributions(config)
-        everything = known.values() if self._judged else [known[config["attributions"]["method"]]]
-        self._methods = [method for method in everything if method.missing(config, settings) is None]
+        names = evaluated(config, settings) if self._judged else [config["attributions"]["method"]]
+        methods = [known[name] for name in names]
+        self._methods = [method for method in methods if method.missing(config, settings) is None]
         self._splits = sum(len(method.splits) for method in self._methods)
 
     def rules(self) -> list[RuleCost]:
