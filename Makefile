@@ -47,7 +47,7 @@ new: .venv/run
 
 test: .venv/dev
 	@echo "Running unit tests and the workflow on tiny data sets: about 40 minutes on two cores"
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8
 
 browser: .venv/dev
 	$(BIN)/python tests/browser.py

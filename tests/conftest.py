@@ -1,21 +1,34 @@
 """Tests run side by side, one on each core: `make test` starts as many processes as there are cores."""
 
 import os
+import re
+from functools import cache
+from pathlib import Path
 
-import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
-# Made once for all tests, which would take as long again in each process.
-SHARED = ("undisturbed", "published")
+ROOT = Path(__file__).parents[1]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep tests of one run of the workflow in one process; all others go wherever there is time."""
-    for item in items:
-        shared = next((name for name in SHARED if name in item.fixturenames), None)
-        if shared or item.path.parent.name == "workflow":
-            item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+@cache
+def shares_a_run(file):
+    """Whether tests of a file use a run of the workflow that is made once, for all of them."""
+    return re.search(r"\b(undisturbed|published)\b", (ROOT / file).read_text()) is not None
+
+
+class BySharedRun(LoadScopeScheduling):
+    """Tests that share a run go to one process, others of the workflow by file, and the rest one by one."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::")[0]
+        if not file.startswith("tests/workflow/"):
+            return nodeid
+        return "shared runs" if shares_a_run(file) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return BySharedRun(config, log)

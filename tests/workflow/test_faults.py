@@ -1,6 +1,6 @@
 """Faults around the jobs: Snakemake is killed or told to end, runs twice, or sees files late.
 
-What is made in the end has the bits of an undisturbed run, and nothing is computed twice beyond the last
+What is made in the end has the bits of a run without them, and nothing is computed twice beyond the last
 saved state. Jobs that are killed are in test_resume.py, faults of a cluster in tests/slurm.
 """
 
@@ -23,7 +23,7 @@ STATES = 20  # of the training's steps, after which it stalls
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def faultless(tmp_path_factory):
     """Retrained models and errors, made without a fault; tests must not change it."""
     workflow = Workflow(tmp_path_factory.mktemp("models"))
     workflow.make(TARGET, "results/tiny/errors/train.h5")
@@ -31,9 +31,9 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.fixture
-def stalling(undisturbed, tmp_path):
+def stalling(faultless, tmp_path):
     """A copy of that without the retrained models, whose training saves its state at every step."""
-    copied = undisturbed.copy(tmp_path)
+    copied = faultless.copy(tmp_path)
     copied.config["execution"] = {"checkpoint_seconds": 0}
     shutil.rmtree(copied.folder / MODELS)
     for old in copied.folder.rglob("*.log"):
@@ -92,7 +92,7 @@ def times_run(workflow):
     return sum(json.loads(line)["script"] == "train_subset_models.py" for line in lines)
 
 
-def test_snakemake_is_killed_and_its_job_goes_on(stalling, undisturbed):
+def test_snakemake_is_killed_and_its_job_goes_on(stalling, faultless):
     """Started again, it starts the job once more, which waits for the first and takes what that has made."""
     process = start(stalling)
     wait_until_stalled(stalling)
@@ -111,10 +111,10 @@ def test_snakemake_is_killed_and_its_job_goes_on(stalling, undisturbed):
     text = (stalling.folder / LOG).read_text()
     assert "subset-07_seed-1: 100%" in text
     assert not re.search(r": +0%", text), "the second job began a training"
-    assert differing(undisturbed.folder / MODELS, stalling.folder / MODELS) == []
+    assert differing(faultless.folder / MODELS, stalling.folder / MODELS) == []
 
 
-def test_snakemake_told_to_end_waits_for_its_job(stalling, undisturbed):
+def test_snakemake_told_to_end_waits_for_its_job(stalling, faultless):
     process = start(stalling)
     wait_until_stalled(stalling)
     process.terminate()
@@ -124,10 +124,10 @@ def test_snakemake_told_to_end_waits_for_its_job(stalling, undisturbed):
     again = start(stalling)
     finish(again, stalling)
     assert times_run(stalling) == 1
-    assert differing(undisturbed.folder / MODELS, stalling.folder / MODELS) == []
+    assert differing(faultless.folder / MODELS, stalling.folder / MODELS) == []
 
 
-def test_ctrl_c_ends_the_job_which_saves_its_step_and_continues(stalling, undisturbed):
+def test_ctrl_c_ends_the_job_which_saves_its_step_and_continues(stalling, faultless):
     process = start(stalling)
     wait_until_stalled(stalling)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -135,10 +135,10 @@ def test_ctrl_c_ends_the_job_which_saves_its_step_and_continues(stalling, undist
     assert says(stalling, "stopped by SIGINT; what is done is kept, and the job continues there")
     finish(start(stalling), stalling)
     assert times_run(stalling) == 2
-    assert differing(undisturbed.folder / MODELS, stalling.folder / MODELS) == []
+    assert differing(faultless.folder / MODELS, stalling.folder / MODELS) == []
 
 
-def test_a_second_snakemake_is_refused_and_disturbs_nothing(stalling, undisturbed):
+def test_a_second_snakemake_is_refused_and_disturbs_nothing(stalling, faultless):
     process = start(stalling)
     wait_until_stalled(stalling)
     second = stalling.run(TARGET)
@@ -147,10 +147,10 @@ def test_a_second_snakemake_is_refused_and_disturbs_nothing(stalling, undisturbe
     let_go(stalling)
     finish(process, stalling)
     assert times_run(stalling) == 1
-    assert differing(undisturbed.folder / MODELS, stalling.folder / MODELS) == []
+    assert differing(faultless.folder / MODELS, stalling.folder / MODELS) == []
 
 
-def test_a_state_cut_short_costs_its_own_model_alone(stalling, undisturbed):
+def test_a_state_cut_short_costs_its_own_model_alone(stalling, faultless):
     process = start(stalling)
     wait_until_stalled(stalling)
     os.killpg(process.pid, signal.SIGKILL)
@@ -162,15 +162,15 @@ def test_a_state_cut_short_costs_its_own_model_alone(stalling, undisturbed):
     finish(start(stalling), stalling)
     assert says(stalling, f"{states[3].relative_to(stalling.folder)} is damaged")
     assert not any(says(stalling, f"{state.relative_to(stalling.folder)} is damaged") for state in states[:3])
-    assert differing(undisturbed.folder / MODELS, stalling.folder / MODELS) == []
+    assert differing(faultless.folder / MODELS, stalling.folder / MODELS) == []
 
 
-def test_files_that_appear_late_are_waited_for(undisturbed, tmp_path):
-    copied = undisturbed.copy(tmp_path)
+def test_files_that_appear_late_are_waited_for(faultless, tmp_path):
+    copied = faultless.copy(tmp_path)
     shutil.rmtree(copied.folder / "results/tiny/errors")
     done = copied.run("results/tiny/errors/train.h5", PYTHONPATH=HOOKS, LATE="2")
     assert done.returncode == 0, done.stdout
     assert "Waiting at most" in done.stdout
     found = copied.folder / "results/tiny/errors"
     wait_for((found / "train.h5").exists)
-    assert differing(undisturbed.folder / "results/tiny/errors", found) == []
+    assert differing(faultless.folder / "results/tiny/errors", found) == []
