@@ -151,7 +151,7 @@ ROWS = [
         ("lacks layer 'up_blocks.1.attentions.0", "to_q of others"),
     ),
     Row("one layer too few", kept(lambda n: FIRST not in n), (f"lacks layer '{FIRST}'",)),
-    Row("nothing", written(dict), ("found rank no adapters",)),
+    Row("nothing", written(dict), ("holds no adapters",)),
     Row("a pointer", pointer, ("mine.safetensors", "Git LFS", "`git lfs pull`")),
     Row("no number", changed(f"unet.{FIRST}.lora_B.weight", lambda t: t * float("nan")), ("not finite",)),
     Row("whole numbers", changed(f"unet.{FIRST}.lora_B.weight", lambda t: t.to(torch.int8)), ("holds I8",)),

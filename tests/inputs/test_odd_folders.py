@@ -142,6 +142,12 @@ ROWS = [
     ),
     linked("a name that is not UTF-8", os.fsdecode(b"in/caf\xe9.png"), {}, os.fsdecode(b"caf\xe9.png"), {}),
     refused(
+        "a class that is not UTF-8",
+        os.fsdecode(b"in/caf\xe9/0.png"),
+        {},
+        "the name of a class is not UTF-8; rename the folder",
+    ),
+    refused(
         "a link to nothing",
         "in/0.png",
         {"in/1.png": "gone.png"},

@@ -282,7 +282,7 @@ ROWS = [
     Row(
         "another width inside",
         with_weights(lambda t: t.update({"time_embedding.linear_1.bias": torch.zeros(7)})),
-        ("has another shape of 'time_embedding.linear_1.bias', [7] for",),
+        ("has another shape of 'time_embedding.linear_1.bias', [7], expected [32]",),
     ),
 ]
 

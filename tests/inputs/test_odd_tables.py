@@ -44,6 +44,8 @@ def paths(what: str, *names: str, refused: tuple[str, ...] = (), link: tuple[str
 
 ROWS = [
     table("UTF-8", TEXT.encode(), expected=READ),
+    table("commas alone in the last line", f"{TEXT},,\n".encode(), expected=READ),
+    table("an empty path", b"path,label\n,cat\n", "line 2: path is empty"),
     table("UTF-8 with a mark", TEXT.encode("utf-8-sig"), expected=READ),
     table("UTF-16, little end first", b"\xff\xfe" + TEXT.encode("utf-16-le"), expected=READ),
     table("UTF-16, big end first", b"\xfe\xff" + TEXT.encode("utf-16-be"), expected=READ),

@@ -68,7 +68,7 @@ def test_folders_that_hold_no_clip_model_are_refused(folder, tmp_path):
     weights = load_file(broken / "model.safetensors")
     weights.pop("visual_projection.weight")
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"missing in its weights, visual_projection\.weight and 0 others"):
+    with pytest.raises(UserError, match=r"missing in its weights, visual_projection\.weight"):
         Clip(broken, CPU)
     (broken / "model.safetensors").write_bytes(b"cut short")
     with pytest.raises(UserError, match=r"clip\.model: .*broken cannot be read"):

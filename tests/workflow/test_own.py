@@ -192,6 +192,14 @@ def test_another_content_of_the_same_size_and_date_is_noticed(finished, tmp_path
     assert made_again in workflow.planned(TARGET)
 
 
+def test_other_dates_of_the_same_files_make_nothing_again(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    for folder in ("photographs", "pictures", "model"):
+        for path in (tmp_path / folder).rglob("*.*"):
+            path.touch()
+    assert workflow.planned(TARGET) == {}
+
+
 def test_dtrak_is_a_setting(finished, tmp_path):
     workflow = finished.copy(tmp_path)
     workflow.make("results/mine/attributions_dtrak.csv")

@@ -37,8 +37,9 @@ def describe(images, model, pictures):
     """The settings; size and channels of images are the model's."""
     network = own.read_network(model)
     source = {"kind": "folder", "path": images, "crop": "square"}
-    if network.get("sample_size") is not None:
-        source["resize"] = network["sample_size"]
+    side = network["sample_size"]
+    if isinstance(side, int) and side > 0:  # of others the configuration of the network is refused, by name
+        source["resize"] = side
     if network.get("in_channels") == 1:
         source["channels"] = 1
     made = {"queries": {"folder": pictures}} if pictures else {"generate": {"count": 20}}

@@ -153,7 +153,9 @@ def read_rank(file: Path, header: Header) -> int:
             raise UserError(f"{file}: {part} of layer {layer!r} has shape {list(shape)}, expected a matrix")
     ranks = {shape[0 if part == "lora_A" else 1] for (_, part), shape in shapes.items()}
     if len(ranks) != 1:
-        found = " and ".join(map(str, sorted(ranks))) or "no adapters"
+        if not ranks:
+            raise UserError(f"{file}: holds no adapters")
+        found = " and ".join(map(str, sorted(ranks)))
         raise UserError(f"{file}: found rank {found}, supported is one rank for all layers")
     (rank,) = ranks
     _require_unscaled(file, header, rank)

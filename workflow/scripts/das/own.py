@@ -176,7 +176,7 @@ def _require_model(folder: Path, settings: dict[str, Any]) -> None:
     _require_index(folder / INDEX, index, forward["_class_name"])
     network = _read(where)
     if network.get("_class_name") != "UNet2DModel":
-        raise UserError(f"{where}: is a {network.get('_class_name')}, supported is UNet2DModel")
+        raise UserError(f"{where}: _class_name is {network.get('_class_name')!r}, supported is 'UNet2DModel'")
     for key in ("class_embed_type", "num_class_embeds"):
         if network.get(key) is not None:
             raise UserError(
@@ -245,8 +245,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     pipeline = index.get("_class_name")
     if pipeline not in PIPELINES:
         raise UserError(
-            f"model.path: {str(folder)!r} is a {pipeline}, supported are {' and '.join(PIPELINES)} "
-            "with a UNet2DModel"
+            f"model.path: {str(folder)!r} is a {pipeline or 'pipeline of no name'}, supported are "
+            f"{' and '.join(PIPELINES)} with a UNet2DModel"
         )
     return index
 

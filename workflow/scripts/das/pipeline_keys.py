@@ -252,6 +252,11 @@ AUTOENCODER_KEYS: dict[str, Values] = {
 }
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """The text, without its middle where it is long, for a list of a thousand numbers is no line."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
+
+
 def require_keys(path: Path, config: Mapping[str, Any], keys: Mapping[str, Values]) -> None:
     """Refuse a configuration with a key that is not known, or a value that is not taken.
 
@@ -264,11 +269,11 @@ def require_keys(path: Path, config: Mapping[str, Any], keys: Mapping[str, Value
         if key not in keys:
             if value is not None:
                 raise UserError(
-                    f"{path}: {key} is {value!r}, a key that is not of {config.get('_class_name')}; what it "
-                    "changes is not known, remove it if that is nothing"
+                    f"{path}: {key} is {shortened(repr(value))}, a key that is not of "
+                    f"{config.get('_class_name')}; what it changes is not known, remove it if that is nothing"
                 )
         elif not keys[key].accept(value):
-            shown = "null" if value is None else repr(value)
+            shown = "null" if value is None else shortened(repr(value))
             raise UserError(f"{path}: {key} is {shown}, supported is {keys[key].allowed}")
 
 
@@ -280,7 +285,7 @@ def require_schedule(path: Path, config: Mapping[str, Any]) -> None:
     """
     found = config.get("_class_name")
     if found not in SCHEDULERS:
-        raise UserError(f"{path}: is a {found}, supported are {', '.join(SCHEDULERS)}")
+        raise UserError(f"{path}: _class_name is {found!r}, supported are {', '.join(SCHEDULERS)}")
     require_keys(path, config, SCHEDULER_KEYS)
     for (key, value), classes in _ONLY_OF.items():
         if config.get(key) == value and found not in classes:

@@ -87,9 +87,9 @@ def require_same(
     ):
         if names:
             first = min(names)
-            shape = f", {list(found[first])} for {list(expected[first])}" if first in both else ""
-            others = f"and {len(names) - 1} others"
-            raise UserError(f"{file}: {what} {first!r}{shape}, {others}; the weights are not of {of}")
+            shape = f", {list(found[first])}, expected {list(expected[first])}" if first in both else ""
+            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            raise UserError(f"{file}: {what} {first!r}{shape}{others}; the weights are not of {of}")
 
 
 def require_loaded(
@@ -110,7 +110,8 @@ def require_loaded(
         if kind == "unexpected":
             names = [name for name in names if not name.startswith(others) and "position_ids" not in name]
         if names:
-            raise UserError(f"{what}: {kind} in its weights, {names[0]} and {len(names) - 1} others")
+            more = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            raise UserError(f"{what}: {kind} in its weights, {names[0]}{more}")
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{what}: {name!r} holds numbers that are not finite (NaN or infinity)")

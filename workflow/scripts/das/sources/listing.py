@@ -190,7 +190,11 @@ def _classes_of_subfolders(folder: str | Path, names: list[str]) -> list[str]:
             f"{folder}/{loose[0]}: lies beside subfolders with images; expected are images in "
             "subfolders alone, one for each class, or no subfolders"
         )
-    return [ONE_CLASS if loose else name.split("/")[0] for name in names]
+    classes = [ONE_CLASS if loose else name.split("/")[0] for name in names]
+    for name in dict.fromkeys(classes):
+        if name != name.encode("utf-8", "replace").decode():  # bytes of other encodings
+            raise UserError(f"{folder}/{name}: the name of a class is not UTF-8; rename the folder")
+    return classes
 
 
 def _read_images(table: Path, folder: str | Path, template: str | None) -> Listed:
@@ -210,6 +214,8 @@ def _read_images(table: Path, folder: str | Path, template: str | None) -> Liste
     lines: dict[object, tuple[int, str]] = {}
     for line, row in rows:
         where, name = f"{table}: line {line}", row["path"]
+        if not name.strip():
+            raise UserError(f"{where}: path is empty")
         if escapes(name):
             raise UserError(f"{where}: path is {name!r}, expected a path that stays in {folder}")
         earlier, known_as = lines.setdefault(_identity(f"{folder}/{name}", where), (line, name))

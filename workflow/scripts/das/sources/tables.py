@@ -94,6 +94,8 @@ def _by_column(
     path: Path, columns: list[str], rows: Iterator[tuple[int, list[str]]]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     for line, row in rows:
+        if not any(value.strip() for value in row):
+            continue  # commas alone, as spreadsheets write behind the last row
         if len(row) != len(columns):
             raise UserError(f"{path}: line {line} has {len(row)} values, expected {len(columns)}")
         yield line, dict(zip(columns, row, strict=True))
