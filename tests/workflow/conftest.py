@@ -28,6 +28,7 @@ METHODS = [
     "empirical_influence",
     "datamodel",
     "das_ensemble",
+    "das_gn_ensemble",
 ]
 
 
