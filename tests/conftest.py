@@ -5,6 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
@@ -30,5 +31,6 @@ class BySharedRun(LoadScopeScheduling):
         return "shared runs" if shares_a_run(file) else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     return BySharedRun(config, log)

@@ -137,7 +137,7 @@ def test_a_table_of_paths_alone(tmp_path):
         ({"path": "/etc/passwd"}, "line 3: path is '/etc/passwd', expected a path that stays in"),
         ({"path": "../a.png"}, "line 3: path is '../a.png', expected a path that stays in"),
         ({"path": "c.png"}, "line 3: no file"),
-        ({"path": ""}, "line 3: no file"),
+        ({"path": ""}, "line 3: path is empty"),
         ({"path": "a.png"}, "line 3: path 'a.png' is listed twice"),
         ({"label": " "}, "line 3: label of b.png is empty"),
         ({"caption": ""}, "line 3: caption of b.png is empty"),
