@@ -14,13 +14,13 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from das import models
-from das.diffusion import choose_timesteps
-from das.evaluation import denoising_errors
-from das.generation import GenerationSettings, generate
-from das.inputs import PixelInputs, read_inputs
-from das.train_jobs import Training, train_models
-from das.training import TrainSettings
+from das.diffusion import models
+from das.diffusion.denoising_error import denoising_errors
+from das.diffusion.inputs import PixelInputs, read_inputs
+from das.diffusion.process import choose_timesteps
+from das.diffusion.sampling import GenerationSettings, generate
+from das.diffusion.train_jobs import Training, train_models
+from das.diffusion.training import TrainSettings
 
 RESULTS, MODELS = Path("results/digits"), Path("results/forgotten")
 CLASSES, SEEDS, METHODS = (3, 7), (0, 1, 2), ("das_gn_raw", "das", "raw_kernel")

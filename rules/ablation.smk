@@ -1,16 +1,16 @@
 """A method with one factor changed at a time: what each of its speed-ups costs and saves.
 
-Needs what rules/lds.smk makes of the method and of its changes, which das/ablation.py turns into methods.
+Needs what rules/lds.smk makes of the method and of its changes, which das/plan/ablation.py turns into methods.
 Makes results/{dataset}/ablation.csv and ablation.png.
 """
 
 
 rule summarise_ablation:
     input:
-        tables=of_ablation("lds_{method}.csv"),
-        statistics=of_ablation("lds/statistics/{method}.h5"),
-        script=lib("summarise_ablation.py"),
-        code=lib("das/lds/changes.py", "das/lds/comparison.py", "das/plots.py"),
+        tables=planned(evaluation.of_ablation, "lds_{method}.csv"),
+        statistics=planned(evaluation.of_ablation, "lds/statistics/{method}.h5"),
+        script=script_file("summarise_ablation.py"),
+        code=code_files("summarise_ablation.py"),
     output:
         table=shown("results/{dataset}/ablation.csv", "ablation", "How far to trust it", "ablation"),
         plot=shown("results/{dataset}/ablation.png", "ablation", "How far to trust it", "ablation, plot"),
@@ -20,7 +20,7 @@ rule summarise_ablation:
         ENVIRONMENT
     params:
         base=config["ablation"]["base"],
-        changes=as_json([vars(change) for change in ABLATION]),
+        changes=as_json([vars(change) for change in PLAN.changes]),
     message:
         "{wildcards.dataset}: comparing changes of {params.base}"
     shell:

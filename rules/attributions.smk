@@ -14,10 +14,10 @@ for rule_name, table, chosen in (
             rule_name
         input:
             scores=f"results/{{dataset}}/scores/{chosen}/gen.h5",
-            train=train_images("attributions", "count"),
+            train=planned(shards.train_images, "attributions", "count"),
             queries="results/{dataset}/images/gen.h5",
-            script=lib("tabulate_attributions.py"),
-            code=lib("das/attributions.py"),
+            script=script_file("tabulate_attributions.py"),
+            code=code_files("tabulate_attributions.py"),
         output:
             shown(f"results/{{dataset}}/{table}.csv", "attributions", "Which images mattered", "table"),
         log:

@@ -12,15 +12,15 @@ for action in ("list", "delete"):
         name:
             f"{action}_leftovers"
         input:
-            script=lib("clean_up.py"),
+            script=script_file("clean_up.py"),
         log:
             f"logs/{action}_leftovers.log",
         localrule: True
         conda:
             ENVIRONMENT
         params:
-            deletable=lambda wildcards: pool_folders(keep=False),
-            kept=lambda wildcards: pool_folders(keep=True),
+            deletable=planned(pools.pool_folders, False),
+            kept=planned(pools.pool_folders, True),
             days=config["execution"]["keep_states_days"],
             delete="--delete" if action == "delete" else "",
         message:

@@ -15,14 +15,13 @@ PUBLISHED_DATASETS = (
 )
 # Sections of the configuration that decide what is made.
 COSTED = ("features", "kernels", "clip", "methods", "attributions", "evaluation")
-COST_CODE = [f"das/cost/{name}.py" for name in ("counting", "architecture", "estimate", "measured")]
 
 
 rule estimate_cost:
     input:
-        unet=network,
-        script=lib("estimate_cost.py"),
-        code=lib(*COST_CODE),
+        unet=planned(models.network_file),
+        script=script_file("estimate_cost.py"),
+        code=code_files("estimate_cost.py"),
     output:
         shown("results/{dataset}/cost.csv", "cost", "What it takes", "cost"),
     log:
@@ -31,11 +30,11 @@ rule estimate_cost:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: json.dumps(dataset(wildcards)),
+        settings=planned(resources.settings_json),
         config=as_json({name: config[name] for name in COSTED}),
-        tflops=sustained_tflops,
-        modules=module_options,
-        measured=measured,
+        tflops=planned(resources.sustained_tflops),
+        modules=planned(evaluation.module_options),
+        measured=planned(resources.measured),
     message:
         "{wildcards.dataset}: estimating hours, memory and disk"
     shell:
@@ -48,8 +47,8 @@ rule estimate_cost:
 rule describe_costs:
     input:
         tables=expand("results/{dataset}/cost.csv", dataset=PUBLISHED_DATASETS),
-        script=lib("describe_costs.py"),
-        code=lib("das/cost/page.py"),
+        script=script_file("describe_costs.py"),
+        code=code_files("describe_costs.py"),
     output:
         "docs/cost.md",
     log:

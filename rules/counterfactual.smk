@@ -8,10 +8,10 @@ counterfactual.csv, counterfactual_queries.csv and counterfactual.png.
 
 rule choose_removals:
     input:
-        scores=removal_scores,
+        scores=planned(pools.removal_scores),
         images="results/{dataset}/images/train.h5",
-        script=lib("choose_removals.py"),
-        code=lib("das/removals.py", "das/subsets.py"),
+        script=script_file("choose_removals.py"),
+        code=code_files("choose_removals.py"),
     output:
         "results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
     log:
@@ -19,7 +19,7 @@ rule choose_removals:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: json.dumps(counterfactual(wildcards)),
+        settings=planned(pools.counterfactual_json),
         scores=lambda wildcards, input: f"--scores {input.scores}" if input.scores else "",
     message:
         "{wildcards.dataset}: choosing the images to {wildcards.test}, {wildcards.method}"
@@ -31,17 +31,15 @@ rule choose_removals:
 
 rule regenerate_images:
     input:
-        models=counterfactual_models,
+        models=planned(pools.counterfactual_models),
         subsets="results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
-        model=model_files("results/{dataset}/model"),
+        model=planned(models.model_files),
         queries="results/{dataset}/images/gen.h5",
-        inputs=inputs_of("gen"),
-        clip=clip_model if config["clip"]["model"] else [],
+        inputs=planned(shards.inputs, "gen"),
+        clip=planned(models.clip_model),
         launcher=LAUNCHER,
-        script=lib("regenerate_images.py"),
-        generation=code("generate"),
-        evaluation=code("errors"),
-        embedding=lib("das/clip.py") if config["clip"]["model"] else [],
+        script=script_file("regenerate_images.py"),
+        code=code_files("regenerate_images.py"),
     output:
         "results/{dataset}/counterfactual/{test}/{method}/outcomes.h5",
     log:
@@ -50,24 +48,17 @@ rule regenerate_images:
         "logs/{dataset}/regenerate_images/{test}_{method}.tsv"
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", regeneration_needs),
-        runtime=ask("runtime", regeneration_needs),
-        disk_mb=ask("disk_mb", regeneration_needs),
-        device=config["execution"]["device"],
-        rows=setting("jobs", "rows_per_batch"),
+        **on_device("regenerate"),
+        **ROWS,
     params:
         model=lambda wildcards, input: os.path.dirname(input.model[0]),
         models=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
-        seed=setting("train", "seed"),
-        generation=section("generate"),
-        settings=loss_settings,
-        clip=lambda wildcards: (
-            f"--clip={shlex.quote(clip_folder(wildcards))}" if config["clip"]["model"] else ""
-        ),
+        seed=planned(setting, "train", "seed"),
+        generation=planned(section, "generate"),
+        settings=planned(pools.loss_settings),
+        clip=planned(models.clip_option),
     message:
         "{wildcards.dataset}: generating anew, {wildcards.test} {wildcards.method}"
     shell:
@@ -80,9 +71,9 @@ rule regenerate_images:
 
 rule summarise_counterfactual:
     input:
-        outcomes=outcomes,
-        script=lib("summarise_counterfactual.py"),
-        code=lib("das/counterfactual.py", "das/plots.py"),
+        outcomes=planned(pools.outcomes),
+        script=script_file("summarise_counterfactual.py"),
+        code=code_files("summarise_counterfactual.py"),
     output:
         table=shown(
             "results/{dataset}/counterfactual.csv", "counterfactual", "How far to trust it", "counterfactual"

@@ -8,8 +8,8 @@ Makes data/models/ (a CLIP model from the hub) and results/{dataset}/embeddings/
 rule fetch_clip_model:
     input:
         # Ancient: an edit of these, or a model that was placed here by hand, fetches nothing again.
-        script=ancient(lib("fetch_base_model.py")),
-        code=ancient(lib("das/models/hub.py")),
+        script=ancient(script_file("fetch_base_model.py")),
+        code=ancient(code_files("fetch_base_model.py")),
     output:
         "data/models/{owner}--{name}/config.json",
     log:
@@ -32,10 +32,10 @@ rule fetch_clip_model:
 rule embed_images:
     input:
         images="results/{dataset}/images/{split}.h5",
-        clip=clip_model,
+        clip=planned(models.clip_model),
         launcher=LAUNCHER,
-        script=lib("embed_images.py"),
-        code=lib("das/clip.py"),
+        script=script_file("embed_images.py"),
+        code=code_files("embed_images.py"),
     output:
         "results/{dataset}/embeddings/clip/{split}.h5",
     log:
@@ -44,14 +44,14 @@ rule embed_images:
         "logs/{dataset}/embed_images/{split}.tsv"
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
+        gpu=planned(setting, "jobs", "gpus"),
+        gpu_model=planned(resources.gpu_model),
         device=config["execution"]["device"],
     params:
-        folder=clip_folder,
-        content=clip_content,
+        folder=planned(models.clip_folder),
+        content=planned(models.clip_content),
     message:
         "{wildcards.dataset}: embedding the {wildcards.split} images with CLIP"
     shell:

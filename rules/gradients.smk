@@ -10,11 +10,11 @@ Makes results/{dataset}/gradients/{features}@journey/gen/ in the same form, of t
 
 rule project_gradients:
     input:
-        model=variant_files,
-        inputs=inputs_of("{split}"),
+        model=planned(models.variant_files),
+        inputs=planned(shards.inputs, "{split}"),
         launcher=LAUNCHER,
-        script=lib("project_gradients.py"),
-        code=code("gradients"),
+        script=script_file("project_gradients.py"),
+        code=code_files("project_gradients.py"),
     output:
         "results/{dataset}/gradients/{features}{variant}/{split}/shard-{shard}.h5",
     log:
@@ -23,19 +23,14 @@ rule project_gradients:
         "logs/{dataset}/project_gradients/{features}{variant}_{split}_{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", gradient_needs),
-        runtime=ask("runtime", gradient_needs),
-        disk_mb=ask("disk_mb", gradient_needs),
-        device=config["execution"]["device"],
-        rows=setting("jobs", "rows_per_batch"),
+        **on_device("gradients"),
+        **ROWS,
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=feature_settings,
-        images_per_shard=setting("jobs", "images_per_shard"),
+        settings=planned(shards.gradient_settings_json),
+        images_per_shard=planned(setting, "jobs", "images_per_shard"),
     message:
         "{wildcards.dataset}: projecting gradients, {wildcards.features}{wildcards.variant} of {wildcards.split}, shard {wildcards.shard}"
     shell:
@@ -48,11 +43,11 @@ rule project_gradients:
 
 rule project_journeys:
     input:
-        model=model_files("results/{dataset}/model"),
-        inputs=inputs_of("gen"),
+        model=planned(models.model_files),
+        inputs=planned(shards.inputs, "gen"),
         launcher=LAUNCHER,
-        script=lib("project_journeys.py"),
-        code=code("journeys"),
+        script=script_file("project_journeys.py"),
+        code=code_files("project_journeys.py"),
     output:
         "results/{dataset}/gradients/{features}@journey/gen/shard-{shard}.h5",
     log:
@@ -61,20 +56,15 @@ rule project_journeys:
         "logs/{dataset}/project_journeys/{features}_{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", journey_needs),
-        runtime=ask("runtime", journey_needs),
-        disk_mb=ask("disk_mb", journey_needs),
-        device=config["execution"]["device"],
-        rows=setting("jobs", "rows_per_batch"),
+        **on_device("journeys"),
+        **ROWS,
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=feature_settings,
-        generation=section("generate"),
-        images_per_shard=setting("jobs", "images_per_shard"),
+        settings=planned(shards.gradient_settings_json),
+        generation=planned(section, "generate"),
+        images_per_shard=planned(setting, "jobs", "images_per_shard"),
     message:
         "{wildcards.dataset}: projecting gradients along the sampling, {wildcards.features}, shard {wildcards.shard}"
     shell:

@@ -8,8 +8,8 @@ Makes results/{dataset}/images/train.h5, val.h5, subsets.h5 and retrain/subsets.
 rule fetch_file:
     input:
         # Ancient: an edit of these, or a file that was placed here with an old date, fetches nothing again.
-        script=ancient(lib("fetch_file.py")),
-        code=ancient(lib("das/download.py", "das/sources/published.py")),
+        script=ancient(script_file("fetch_file.py")),
+        code=ancient(code_files("fetch_file.py")),
     output:
         "data/{name}",
     log:
@@ -20,7 +20,7 @@ rule fetch_file:
     conda:
         ENVIRONMENT
     params:
-        files=published_overrides,
+        files=planned(sources.published_overrides),
     message:
         "Downloading {output}"
     shell:
@@ -29,10 +29,9 @@ rule fetch_file:
 
 rule prepare_images:
     input:
-        files=located,
-        script=lib("prepare_images.py"),
-        code=lib("das/images.py"),
-        source=source_code,
+        files=planned(sources.source_files),
+        script=script_file("prepare_images.py"),
+        code=code_files("prepare_images.py"),
     output:
         train=temp("results/{dataset}/images/train.{request}.h5"),
         val=temp("results/{dataset}/images/val.{request}.h5"),
@@ -41,30 +40,27 @@ rule prepare_images:
     conda:
         ENVIRONMENT
     params:
-        source=section("source", "path"),
-        split=section("split"),
-        files=files_option,
-        folder=image_folder,
-        listing=listing,
-        side=model_side,
+        source=planned(section, "source", "path"),
+        split=planned(section, "split"),
+        content=planned(sources.source_content),
+        options=planned(sources.source_options),
     message:
         "{wildcards.dataset}: preparing images"
     shell:
         "python {input.script:q} --log {log} --dataset {wildcards.dataset}"
-        " --source {params.source:q} --split {params.split:q} {params.files} {params.folder}"
-        " {params.side} --train {output.train} --val {output.val}"
+        " --source {params.source:q} --split {params.split:q} {params.options}"
+        " --train {output.train} --val {output.val}"
 
 
 # What cannot be prepared costs nothing of what was made before: these stay until their successors are whole.
 rule place_images:
     input:
-        train=prepared("train"),
-        val=prepared("val"),
+        train=planned(sources.prepared_images, "train"),
+        val=planned(sources.prepared_images, "val"),
         # Of those two, which are gone by the next call: what they are made from.
-        files=located,
+        files=planned(sources.source_files),
         script=rules.prepare_images.input.script,
         code=rules.prepare_images.input.code,
-        source=source_code,
     output:
         train="results/{dataset}/images/train.h5",
         val="results/{dataset}/images/val.h5",
@@ -79,31 +75,29 @@ rule place_images:
         "(mv {input.train} {output.train} && mv {input.val} {output.val}) 2> {log}"
 
 
-for pool in DRAWN:
+for pool in pools.DRAWN:
 
     rule:
         name:
-            POOLS[pool].draw
+            pool.draw
         input:
             images="results/{dataset}/images/train.h5",
-            script=lib("draw_subsets.py"),
-            code=lib("das/subsets.py"),
+            script=script_file("draw_subsets.py"),
+            code=code_files("draw_subsets.py"),
         output:
-            POOLS[pool].subsets,
+            pool.subsets,
         log:
-            f"logs/{{dataset}}/{POOLS[pool].draw}.log",
+            f"logs/{{dataset}}/{pool.draw}.log",
         conda:
             ENVIRONMENT
         params:
-            subsets=setting(pool, "subsets"),
-            fraction=setting("lds", "fraction"),
-            seed=setting(pool, "seed"),
-            seed_step=setting(pool, "seed_step"),
-            stratify=lambda wildcards: "" if dataset(wildcards)["split"]["stratify"] else "--no-stratify",
-            published=lambda wildcards, pool=pool: json.dumps(
-                dataset(wildcards)[pool].get("published_indices") or {}
-            ),
-            pool=pool,
+            subsets=planned(setting, pool.name, "subsets"),
+            fraction=planned(setting, "lds", "fraction"),
+            seed=planned(setting, pool.name, "seed"),
+            seed_step=planned(setting, pool.name, "seed_step"),
+            stratify=planned(pools.stratify_option),
+            published=planned(pools.published_indices, pool.name),
+            pool=pool.name,
         message:
             "{wildcards.dataset}: drawing {params.subsets} subsets for {params.pool}"
         shell:

@@ -8,11 +8,11 @@ rules/gradients.smk.
 
 rule sketch_kernel:
     input:
-        model=variant_files,
-        inputs=inputs_of("train"),
+        model=planned(models.variant_files),
+        inputs=planned(shards.inputs, "train"),
         launcher=LAUNCHER,
-        script=lib("sketch_kernel.py"),
-        code=code("kernels"),
+        script=script_file("sketch_kernel.py"),
+        code=code_files("sketch_kernel.py"),
     output:
         "results/{dataset}/kernels/{kernel}{variant}/shard-{shard}.h5",
     log:
@@ -21,20 +21,15 @@ rule sketch_kernel:
         "logs/{dataset}/sketch_kernel/{kernel}{variant}_{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", kernel_needs),
-        runtime=ask("runtime", kernel_needs),
-        disk_mb=ask("disk_mb", kernel_needs),
-        device=config["execution"]["device"],
-        rows=setting("jobs", "rows_per_batch"),
-        checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
+        **on_device("kernel"),
+        **ROWS,
+        **SAVING,
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=kernel_settings,
-        images_per_shard=setting("jobs", "images_per_shard"),
+        settings=planned(shards.gradient_settings_json),
+        images_per_shard=planned(setting, "jobs", "images_per_shard"),
     message:
         "{wildcards.dataset}: sketching the kernel {wildcards.kernel}{wildcards.variant}, shard {wildcards.shard}"
     shell:
@@ -48,9 +43,9 @@ rule sketch_kernel:
 
 rule join_kernel:
     input:
-        shards=kernel_shards,
-        script=lib("join_kernel.py"),
-        code=lib("das/shards.py"),
+        shards=planned(shards.kernel_shards),
+        script=script_file("join_kernel.py"),
+        code=code_files("join_kernel.py"),
     output:
         "results/{dataset}/kernels/{kernel}{variant}.h5",
     log:
@@ -58,8 +53,7 @@ rule join_kernel:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=ask("mem_mb", joining_needs),
-        runtime=ask("runtime", joining_needs),
+        **in_memory("join_kernel"),
     message:
         "{wildcards.dataset}: joining the kernel {wildcards.kernel}{wildcards.variant}"
     shell:

@@ -8,8 +8,8 @@ Makes data/models/ (a base model from the hub) and results/{dataset}/latents/{sp
 rule fetch_base_model:
     input:
         # Ancient: an edit of these, or a model that was placed here by hand, fetches nothing again.
-        script=ancient(lib("fetch_base_model.py")),
-        code=ancient(lib("das/models/hub.py")),
+        script=ancient(script_file("fetch_base_model.py")),
+        code=ancient(code_files("fetch_base_model.py")),
     output:
         "data/models/{owner}--{name}/model_index.json",
     log:
@@ -32,10 +32,10 @@ rule fetch_base_model:
 rule encode_latents:
     input:
         images="results/{dataset}/images/{split}.h5",
-        base=base_model,
+        base=planned(models.base_model),
         launcher=LAUNCHER,
-        script=lib("encode_latents.py"),
-        code=code("encode"),
+        script=script_file("encode_latents.py"),
+        code=code_files("encode_latents.py"),
     output:
         "results/{dataset}/latents/{split}.h5",
     log:
@@ -45,20 +45,13 @@ rule encode_latents:
     priority: 10
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", encoding_needs),
-        runtime=ask("runtime", encoding_needs),
-        disk_mb=ask("disk_mb", encoding_needs),
-        device=config["execution"]["device"],
+        **on_device("encode"),
     params:
-        base=setting("model", "base"),
-        content=base_model_content,
-        flip=lambda wildcards: (
-            "--flip" if wildcards.split == "train" and dataset(wildcards)["train"]["flip"] else ""
-        ),
+        base=planned(setting, "model", "base"),
+        content=planned(models.base_model_content),
+        flip=planned(models.flip_option),
     message:
         "{wildcards.dataset}: encoding the {wildcards.split} images"
     shell:

@@ -5,20 +5,14 @@ Makes results/{dataset}/predictions/, lds_{method}.csv, lds/statistics/, lds.csv
 lds_pairs.csv, lds_subsets.csv, lds_subsets.png and scores/.
 """
 
-LDS_CODE = [
-    "das/losses.py",
-    *(
-        f"das/lds/{name}.py"
-        for name in ("correlation", "resampling", "damping", "reading", "statistics", "table")
-    ),
-]
-
 
 rule predict_losses:
     input:
-        unpack(scoring_inputs),
+        unpack(planned(evaluation.scoring_files)),
+        rule=planned(evaluation.rule_files),
+        code=code_files("predict_losses.py"),
         subsets="results/{dataset}/subsets.h5",
-        script=lib("predict_losses.py"),
+        script=script_file("predict_losses.py"),
     output:
         "results/{dataset}/predictions/{method}/{split}.h5",
     log:
@@ -28,13 +22,12 @@ rule predict_losses:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=ask("mem_mb", scoring_needs),
-        runtime=ask("runtime", scoring_needs),
+        **in_memory("score"),
     params:
-        dampings=damping_grid,
-        method=method_options,
-        rule=rule_content,
-        files=scoring_files,
+        dampings=planned(evaluation.dampings),
+        method=planned(evaluation.method_options),
+        rule=planned(evaluation.rule_content),
+        files=planned(evaluation.scoring_options),
     message:
         "{wildcards.dataset}: predicting losses, {wildcards.method} on {wildcards.split}"
     shell:
@@ -45,10 +38,10 @@ rule predict_losses:
 
 rule measure_lds:
     input:
-        unpack(predictions_of),
-        losses=losses_of,
-        script=lib("measure_lds.py"),
-        code=lib(*LDS_CODE),
+        unpack(planned(evaluation.predictions)),
+        losses=planned(pools.losses),
+        script=script_file("measure_lds.py"),
+        code=code_files("measure_lds.py"),
     output:
         table="results/{dataset}/lds_{method}.csv",
         statistics="results/{dataset}/lds/statistics/{method}.h5",
@@ -61,7 +54,7 @@ rule measure_lds:
     params:
         bootstrap=config["evaluation"]["bootstrap"],
         predictions=lambda wildcards, input: " ".join(
-            f"--{split} {input[split]}" for split in splits_of(wildcards)
+            f"--{split} {input[split]}" for split in ("val", "gen") if split in input.keys()
         ),
     message:
         "{wildcards.dataset}: linear datamodeling score of {wildcards.method}"
@@ -73,9 +66,9 @@ rule measure_lds:
 
 rule summarise_lds:
     input:
-        tables=of_evaluated_methods("lds_{method}.csv"),
-        script=lib("summarise_lds.py"),
-        code=lib("das/plots.py"),
+        tables=planned(evaluation.of_evaluated, "lds_{method}.csv"),
+        script=script_file("summarise_lds.py"),
+        code=code_files("summarise_lds.py"),
     output:
         table=shown("results/{dataset}/lds.csv", "lds", "How far to trust it", "LDS"),
         plot=shown("results/{dataset}/lds.png", "lds", "How far to trust it", "LDS, plot"),
@@ -92,9 +85,9 @@ rule summarise_lds:
 
 rule compare_methods:
     input:
-        statistics=of_evaluated_methods("lds/statistics/{method}.h5"),
-        script=lib("compare_methods.py"),
-        code=lib("das/lds/comparison.py", "das/plots.py"),
+        statistics=planned(evaluation.of_evaluated, "lds/statistics/{method}.h5"),
+        script=script_file("compare_methods.py"),
+        code=code_files("compare_methods.py"),
     output:
         queries="results/{dataset}/lds_queries.csv",
         pairs=shown("results/{dataset}/lds_pairs.csv", "lds_pairs", "How far to trust it", "pairs of methods"),
@@ -115,9 +108,11 @@ rule compare_methods:
 
 rule score_images:
     input:
-        unpack(scoring_inputs),
-        table=lds_table,
-        script=lib("score_images.py"),
+        unpack(planned(evaluation.scoring_files)),
+        rule=planned(evaluation.rule_files),
+        code=code_files("score_images.py"),
+        table=planned(evaluation.damping_table),
+        script=script_file("score_images.py"),
     output:
         "results/{dataset}/scores/{method}/{split}.h5",
     log:
@@ -127,14 +122,13 @@ rule score_images:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=ask("mem_mb", scoring_needs),
-        runtime=ask("runtime", scoring_needs),
+        **in_memory("score"),
     params:
-        method=method_options,
-        rule=rule_content,
-        files=scoring_files,
-        damping=score_damping,
-        dampings=lambda wildcards: damping_grid(wildcards) if score_damping(wildcards) == "gcv" else [],
+        method=planned(evaluation.method_options),
+        rule=planned(evaluation.rule_content),
+        files=planned(evaluation.scoring_options),
+        damping=planned(evaluation.score_damping),
+        dampings=planned(evaluation.score_dampings),
         table=lambda wildcards, input: f"--table {input.table[0]}" if input.table else "",
         top=config["scores"]["top"],
     message:

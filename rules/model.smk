@@ -8,46 +8,40 @@ The files of a model depend on its family and its checkpoints, and wildcards can
 combination has its own rule.
 """
 
-for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
+for training in models.trainings(PLAN):
 
     rule:
         name:
-            rule_name
+            training.rule
         input:
-            inputs=inputs_of("train"),
-            unet=network,
-            base=base_model,
+            inputs=planned(shards.inputs, "train"),
+            unet=planned(models.network_file),
+            base=planned(models.base_model),
             launcher=LAUNCHER,
-            script=lib("train_model.py"),
-            code=code("train"),
+            script=script_file("train_model.py"),
+            code=code_files("train_model.py"),
         output:
-            paths.model_paths(folder, family, checkpoints),
+            training.files,
         log:
-            f"logs/{{dataset}}/{job}.log",
+            f"logs/{{dataset}}/{training.log}.log",
         benchmark:
-            f"logs/{{dataset}}/{job}.tsv"
+            f"logs/{{dataset}}/{training.log}.tsv"
         wildcard_constraints:
-            dataset=names,
+            dataset=training.datasets,
         # Everything but the subset models waits for this one.
         priority: 10
         conda:
             ENVIRONMENT
-        threads: training_threads
+        threads: planned(models.training_threads)
         resources:
-            gpu=setting("jobs", "gpus"),
-            gpu_model=gpu_model,
-            mem_mb=ask("mem_mb", whole_set_needs),
-            runtime=ask("runtime", whole_set_needs),
-            disk_mb=ask("disk_mb", whole_set_needs),
-            device=config["execution"]["device"],
-            checkpoint_seconds=str(config["execution"]["checkpoint_seconds"]),
-            tracking=config["execution"]["tracking"],
+            **on_device("train"),
+            **TRAINING,
         params:
-            model=section("model"),
-            network=network_content,
-            settings=section("train", "seed", "checkpoints"),
-            seed=training_seed,
-            checkpoints=" ".join(map(str, checkpoints)),
+            model=planned(section, "model"),
+            network=planned(models.network_content),
+            settings=planned(section, "train", "seed", "checkpoints"),
+            seed=planned(models.training_seed),
+            checkpoints=" ".join(map(str, training.checkpoints)),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
             "{wildcards.dataset}: training the model, seed {params.seed}"
@@ -62,10 +56,10 @@ for rule_name, job, names, family, checkpoints, folder in whole_set_trainings():
 
 rule generate_images:
     input:
-        model=model_files("results/{dataset}/model"),
+        model=planned(models.model_files),
         launcher=LAUNCHER,
-        script=lib("generate_images.py"),
-        code=code("generate"),
+        script=script_file("generate_images.py"),
+        code=code_files("generate_images.py"),
     output:
         "results/{dataset}/images/gen/shard-{shard}.h5",
     log:
@@ -73,22 +67,17 @@ rule generate_images:
     benchmark:
         "logs/{dataset}/generate_images/{shard}.tsv"
     wildcard_constraints:
-        dataset=GENERATING,
+        dataset=PLAN.named(False, "queries", "folder"),
     priority: 10
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", generation_needs),
-        runtime=ask("runtime", generation_needs),
-        disk_mb=ask("disk_mb", generation_needs),
-        device=config["execution"]["device"],
+        **on_device("generate"),
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=section("generate"),
-        images_per_shard=setting("jobs", "generated_per_job"),
+        settings=planned(section, "generate"),
+        images_per_shard=planned(setting, "jobs", "generated_per_job"),
     message:
         "{wildcards.dataset}: generating images, shard {wildcards.shard}"
     shell:
@@ -100,16 +89,16 @@ rule generate_images:
 
 rule join_images:
     input:
-        shards=generated_shards,
-        script=lib("join_images.py"),
-        code=lib("das/images.py", "das/shards.py", "das/sheet.py"),
+        shards=planned(shards.generated_shards),
+        script=script_file("join_images.py"),
+        code=code_files("join_images.py"),
     output:
         images="results/{dataset}/images/gen.h5",
         sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
     log:
         "logs/{dataset}/join_images.log",
     wildcard_constraints:
-        dataset=GENERATING,
+        dataset=PLAN.named(False, "queries", "folder"),
     priority: 10
     conda:
         ENVIRONMENT
@@ -122,11 +111,11 @@ rule join_images:
 
 rule measure_errors:
     input:
-        model=variant_files,
-        inputs=inputs_of("train"),
+        model=planned(models.variant_files),
+        inputs=planned(shards.inputs, "train"),
         launcher=LAUNCHER,
-        script=lib("measure_errors.py"),
-        code=code("errors"),
+        script=script_file("measure_errors.py"),
+        code=code_files("measure_errors.py"),
     output:
         "results/{dataset}/errors{variant}/train/shard-{shard}.h5",
     log:
@@ -135,19 +124,14 @@ rule measure_errors:
         "logs/{dataset}/measure_errors{variant}/{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: setting("jobs", "threads")
+    threads: planned(setting, "jobs", "threads")
     resources:
-        gpu=setting("jobs", "gpus"),
-        gpu_model=gpu_model,
-        mem_mb=ask("mem_mb", error_needs),
-        runtime=ask("runtime", error_needs),
-        disk_mb=ask("disk_mb", error_needs),
-        device=config["execution"]["device"],
-        rows=setting("jobs", "rows_per_batch"),
+        **on_device("errors"),
+        **ROWS,
     params:
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=section("errors"),
-        images_per_shard=setting("jobs", "images_per_shard"),
+        settings=planned(section, "errors"),
+        images_per_shard=planned(setting, "jobs", "images_per_shard"),
     message:
         "{wildcards.dataset}: measuring the errors{wildcards.variant} of the training images, shard {wildcards.shard}"
     shell:
@@ -160,9 +144,9 @@ rule measure_errors:
 
 rule join_errors:
     input:
-        shards=shard_files("errors{variant}", "train"),
-        script=lib("join_errors.py"),
-        code=lib("das/shards.py"),
+        shards=planned(shards.shards, "errors{variant}", "train"),
+        script=script_file("join_errors.py"),
+        code=code_files("join_errors.py"),
     output:
         "results/{dataset}/errors{variant}/train.h5",
     log:

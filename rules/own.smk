@@ -4,32 +4,29 @@ Needs results/{dataset}/images/train.h5, or latents/train.h5, and what `model.pa
 Makes results/{dataset}/model/, images/gen.h5 and images/gen.png.
 """
 
-for family, kind in (("unet", "model"), ("lora", "adapters")):
-    names = [name for name in OWN_MODELS if DATASETS[name]["model"]["family"] == family]
-    if not names:
-        continue
+for taking in models.takings(PLAN):
 
     rule:
         name:
-            f"take_{kind}"
+            f"take_{taking.kind}"
         input:
             # Ancient here and below: the name of what is made has a hash of what they hold, and dates say less.
-            files=ancient(own_model_files),
-            base=base_model,
-            inputs=inputs_of("train"),
-            script=lib("take_model.py"),
-            code=lib(f"das/models/{family}.py", "das/models/base.py", "das/models/weights.py"),
+            files=ancient(planned(models.own_model_files)),
+            base=planned(models.base_model),
+            inputs=planned(shards.inputs, "train"),
+            script=script_file("take_model.py"),
+            code=code_files("take_model.py"),
         output:
-            temp(paths.model_paths("results/{dataset}/model.{request}", family)),
+            temp(taking.files("results/{dataset}/model.{request}")),
         log:
-            f"logs/{{dataset}}/take_{kind}/{{request}}.log",
+            f"logs/{{dataset}}/take_{taking.kind}/{{request}}.log",
         wildcard_constraints:
-            dataset="|".join(names),
+            dataset=taking.datasets,
         conda:
             ENVIRONMENT
         params:
-            path=own_model_path,
-            base=base_option,
+            path=planned(models.own_model),
+            base=planned(models.own_model_base),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
             "{wildcards.dataset}: taking the model in {params.path}"
@@ -40,21 +37,21 @@ for family, kind in (("unet", "model"), ("lora", "adapters")):
     # As rules/images.smk does with the training images: a model that cannot be taken costs nothing.
     rule:
         name:
-            f"place_{kind}"
+            f"place_{taking.kind}"
         input:
-            model=taken_model,
+            model=planned(models.taken_model),
             # Of these, which are gone by the next call: what they are made from.
-            files=ancient(own_model_files),
-            base=base_model,
-            inputs=inputs_of("train"),
-            script=lib("place_model.py", "take_model.py"),
-            code=lib(f"das/models/{family}.py", "das/models/base.py", "das/models/weights.py"),
+            files=ancient(planned(models.own_model_files)),
+            base=planned(models.base_model),
+            inputs=planned(shards.inputs, "train"),
+            script=[script_file("place_model.py"), script_file("take_model.py")],
+            code=code_files("take_model.py"),
         output:
-            paths.model_paths("results/{dataset}/model", family),
+            taking.files("results/{dataset}/model"),
         log:
-            f"logs/{{dataset}}/place_{kind}.log",
+            f"logs/{{dataset}}/place_{taking.kind}.log",
         wildcard_constraints:
-            dataset="|".join(names),
+            dataset=taking.datasets,
         localrule: True
         conda:
             ENVIRONMENT
@@ -67,25 +64,25 @@ for family, kind in (("unet", "model"), ("lora", "adapters")):
             "python {input.script[0]:q} --log {log} --taken {params.taken} --output {params.folder}"
 
 
-if OWN_QUERIES:
+if OWN_QUERIES := PLAN.named(True, "queries", "folder"):
 
     rule take_queries:
         input:
             train="results/{dataset}/images/train.h5",
-            script=lib("take_queries.py"),
-            code=lib("das/images.py", "das/sources/decoding.py", "das/sources/metadata.py", "das/sheet.py"),
+            script=script_file("take_queries.py"),
+            code=code_files("take_queries.py"),
         output:
             images=temp("results/{dataset}/images/gen.{request}.h5"),
             sheet=temp("results/{dataset}/images/gen.{request}.png"),
         log:
             "logs/{dataset}/take_queries/{request}.log",
         wildcard_constraints:
-            dataset="|".join(OWN_QUERIES),
+            dataset=OWN_QUERIES,
         conda:
             ENVIRONMENT
         params:
-            folder=setting("queries", "folder"),
-            listing=lambda wildcards: content_of(dataset(wildcards)["queries"]["folder"]),
+            folder=planned(setting, "queries", "folder"),
+            content=planned(sources.picture_content),
         message:
             "{wildcards.dataset}: taking the pictures in {params.folder}"
         shell:
@@ -96,8 +93,8 @@ if OWN_QUERIES:
     # As rules/images.smk does with the training images.
     rule place_queries:
         input:
-            images=taken("h5"),
-            sheet=taken("png"),
+            images=planned(sources.taken_pictures, "h5"),
+            sheet=planned(sources.taken_pictures, "png"),
             train="results/{dataset}/images/train.h5",
             script=rules.take_queries.input.script,
             code=rules.take_queries.input.code,
@@ -107,7 +104,7 @@ if OWN_QUERIES:
         log:
             "logs/{dataset}/place_queries.log",
         wildcard_constraints:
-            dataset="|".join(OWN_QUERIES),
+            dataset=OWN_QUERIES,
         localrule: True
         conda:
             ENVIRONMENT

@@ -9,21 +9,16 @@ Makes results/{dataset}/report.html.
 rule write_report:
     input:
         scores=expand("results/{{dataset}}/scores/{method}/gen.h5", method=config["report"]["methods"]),
-        train=train_images("report", "most"),
+        train=planned(shards.train_images, "report", "most"),
         queries="results/{dataset}/images/gen.h5",
         model="results/{dataset}/model/provenance.json",
-        lds=of_report("lds_{method}.csv"),
-        statistics=of_report("lds/statistics/{method}.h5"),
-        counterfactual=report_counterfactual,
-        outcomes=report_outcomes,
-        script=lib("write_report.py"),
-        code=lib(
-            "das/report.py",
-            "das/report.html",
-            "das/attributions.py",
-            "das/counterfactual.py",
-            "das/plots.py",
-        ),
+        lds=planned(evaluation.of_report, "lds_{method}.csv"),
+        statistics=planned(evaluation.of_report, "lds/statistics/{method}.h5"),
+        counterfactual=planned(evaluation.report_counterfactual),
+        outcomes=planned(evaluation.report_outcomes),
+        script=script_file("write_report.py"),
+        code=code_files("write_report.py"),
+        page=script_file("das/report/page.html"),
     output:
         shown("results/{dataset}/report.html", "page", "Which images mattered", "page"),
     log:

@@ -46,8 +46,8 @@ from image_parts import (
 from pictures import encode, painting
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+from das.data.sources.decoding import Geometry, decode
 from das.errors import UserError
-from das.sources.decoding import Geometry, decode
 
 SECONDS = 60  # for one image: the largest that are allowed take ten
 MEMORY = 4 * 2**30  # bytes of address space; a decoded image has up to 0.3 GB, and is held a few times

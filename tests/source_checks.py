@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from das.data.sources import open_source
+from das.data.sources.base import Source, SourceSettings
+from das.data.sources.locate import locate
 from das.errors import UserError
-from das.sources import open_source
-from das.sources.base import Source, SourceSettings
-from das.sources.locate import locate
 
 
 def opened(kind: str, path: Path, **settings: Any) -> Source:

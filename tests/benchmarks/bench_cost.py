@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from das.cost import architecture, estimate  # noqa: E402
-from das.diffusion import Schedule  # noqa: E402
-from das.gradients import CPU_BYTES, ImageGradients  # noqa: E402
-from das.projection import make_projection  # noqa: E402
+from das.diffusion.process import Schedule  # noqa: E402
+from das.gradients.hooks import CPU_BYTES, ImageGradients  # noqa: E402
+from das.gradients.projection import make_projection  # noqa: E402
 
 DIMENSION = 4096
 TIMESTEPS = [0, 250, 500, 750]
@@ -78,7 +78,7 @@ class Case:
         return run
 
     def training(self) -> Callable[[], object]:
-        """A training step, as in `das.training`."""
+        """A training step, as in `das.diffusion.training`."""
         optimizer = torch.optim.AdamW(self.unet.parameters(), fused=True)
 
         def run() -> None:

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from das.diffusion import Schedule  # noqa: E402
-from das.gradients import ImageGradients  # noqa: E402
-from das.gradients_loop import LoopGradients  # noqa: E402
-from das.projection import canonical_order, make_projection  # noqa: E402
+from das.diffusion.process import Schedule  # noqa: E402
+from das.gradients.extractor import LoopGradients  # noqa: E402
+from das.gradients.hooks import ImageGradients  # noqa: E402
+from das.gradients.projection import canonical_order, make_projection  # noqa: E402
 
 CONFIGS = {"digits": "digits.json", "cifar2": "cifar.json"}
 # torch says that vmap falls back to a loop in attention; that is part of what is measured.

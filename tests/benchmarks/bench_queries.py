@@ -31,7 +31,7 @@ SETTINGS = {"projection": "count-sketch", "dimension": DIMENSION, "projection_se
 
 
 def write_features(folder: Path, count: int, random: np.random.Generator) -> list[Path]:
-    """Shards of features, as `das.features` writes them."""
+    """Shards of features, as `das.gradients.features` writes them."""
     paths = []
     for first in range(0, count, SHARD):
         paths.append(folder / f"shard-{first // SHARD:03d}.h5")

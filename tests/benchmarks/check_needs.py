@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from das import configuration
-from das.cost.needs import JobNeeds
+from das.plan import configuration
+from das.plan.needs import JobNeeds
 
 ROOT = Path(__file__).parents[2]
 

@@ -39,7 +39,7 @@ def stall(folder):
         return
     open(f"{folder}/stalled", "w").close()
     filled = b"x" * int(os.environ.get("STALL_FILL", "0"))
-    while not os.path.exists(f"{folder}/go") and sys.modules["das.stop"]._asked is None:
+    while not os.path.exists(f"{folder}/go") and sys.modules["das.jobs.stop"]._asked is None:
         time.sleep(0.05)
     del filled
 

@@ -12,11 +12,12 @@ from odd_inputs import Row, outcome, rows
 from safetensors.torch import save_file
 
 import tiny_sd
-from das import adapters, own
+from das.diffusion.inputs import LatentInputs
+from das.diffusion.models import stable_diffusion
+from das.diffusion.models.lora import ENCODERS, Lora
 from das.errors import UserError
-from das.inputs import LatentInputs
-from das.models import stable_diffusion
-from das.models.lora import ENCODERS, Lora
+from das.pipelines import adapters, pipeline
+from das.plan import own
 from workflow.running import ROOT
 
 RANK = 2
@@ -237,8 +238,8 @@ def planned(path):
     }
     own.complete(settings)
     own.require(settings)
-    assert own.model_files(model) == [str(path)]
-    assert all(Path(file).is_file() for file in own.base_model_files(model))
+    assert pipeline.model_files(model) == [str(path)]
+    assert all(Path(file).is_file() for file in pipeline.base_model_files(model))
     return model["rank"]
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from odd_inputs import Row, outcome, rows
 
-from das import artifacts, cli, gpu_slots, resume
+from das import cli
 from das.errors import UserError
+from das.jobs import artifacts, gpu_slots, resume
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 # What a notebook does that leaves a file open, until it is told to end.
@@ -116,10 +117,10 @@ def test_a_file_that_a_notebook_holds_open_is_read_and_made_anew(tmp_path):
 def test_a_lock_that_is_asked_for_is_said_to_be_one(tmp_path):
     """HDF5 reads its environment once, so that this needs a program of its own."""
     path = write(tmp_path / "a.h5")
-    program = "import sys; from das import artifacts; artifacts.read(sys.argv[1], 'errors').__enter__()"
+    program = "import sys; from das.jobs import artifacts; artifacts.read(sys.argv[1], 'errors').__enter__()"
     environment = os.environ | {
         "HDF5_USE_FILE_LOCKING": "TRUE",
-        "PYTHONPATH": str(Path(artifacts.__file__).parents[1]),
+        "PYTHONPATH": str(Path(artifacts.__file__).parents[2]),
     }
     with held_open(path):
         command = [sys.executable, "-c", program, path]

@@ -7,10 +7,10 @@ from odd_inputs import Row, outcome, rows
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from das import configuration
 from das.errors import UserError
+from das.plan import configuration
 
-HOME = Path(configuration.__file__).parents[3]
+HOME = Path(configuration.__file__).parents[4]
 SCHEMAS = HOME / "workflow/schemas"
 
 

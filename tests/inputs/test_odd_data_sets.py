@@ -2,7 +2,7 @@
 
 from odd_inputs import Row, outcome, rows
 
-from das.configuration import dataset_names, load_dataset
+from das.plan.configuration import dataset_names, load_dataset
 from workflow.running import ROOT
 
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"

@@ -15,11 +15,12 @@ import pytest
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from odd_inputs import Row, outcome, rows
 
-from das import own
+from das.data.images import read_texts
+from das.data.prepare import take_images
+from das.data.sources.listing import list_folder, list_images
+from das.data.sources.locate import image_files, locate
 from das.errors import UserError
-from das.images import read_texts, take_images
-from das.sources.listing import list_folder, list_images
-from das.sources.locate import image_files, locate
+from das.plan import own
 from pictures import encode
 from workflow.running import ROOT, UNET
 

@@ -13,9 +13,9 @@ import pytest
 from odd_inputs import Row, outcome, rows
 from PIL import Image
 
+from das.data.sources import decoding
+from das.data.sources.decoding import Geometry, decode
 from das.errors import UserError
-from das.sources import decoding
-from das.sources.decoding import Geometry, decode
 from image_parts import (
     ASCII,
     GPS,

@@ -17,12 +17,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import tiny_sd
-from das import own
+from das.diffusion.models.base import ddim_of, require_finite
+from das.diffusion.models.stable_diffusion import BaseModel
+from das.diffusion.models.unet import UNet
 from das.errors import UserError
-from das.models.base import ddim_of, require_finite
-from das.models.stable_diffusion import BaseModel
-from das.models.unet import UNet
-from das.pipeline_keys import AUTOENCODER_KEYS, BASE_UNET_KEYS, SCHEDULER_KEYS, SCHEDULERS, UNET_KEYS
+from das.pipelines import pipeline
+from das.pipelines.keys import AUTOENCODER_KEYS, BASE_UNET_KEYS, SCHEDULER_KEYS, SCHEDULERS, UNET_KEYS
+from das.plan import own
 from workflow.running import UNET
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -313,8 +314,8 @@ def used(model):
     }
     own.complete(settings)
     own.require(settings)
-    assert all(Path(file).is_file() for file in own.model_files(settings["model"]))
-    assert own.read_network(str(model))["sample_size"] == 8
+    assert all(Path(file).is_file() for file in pipeline.model_files(settings["model"]))
+    assert pipeline.read_network(str(model))["sample_size"] == 8
     return UNet.take(model)
 
 

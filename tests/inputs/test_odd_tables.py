@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from odd_inputs import Row, outcome, rows
 
-from das import own
-from das.sources import open_source
-from das.sources.base import SourceSettings
+from das.data.sources import open_source
+from das.data.sources.base import SourceSettings
+from das.plan import own
 from pictures import encode
 
 PICTURE = encode(np.zeros((8, 8, 3), np.uint8))

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from cluster import Cluster, wait_for
 
-from das import configuration
-from das.cost.needs import JobNeeds
+from das.plan import configuration
+from das.plan.needs import JobNeeds
 from workflow.running import HOOKS, ROOT, Workflow, differing, heed_interrupts
 
 TARGET = "results/tiny/lds_das.csv"

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from test_lds import DAMPINGS, write_losses, write_predictions
 
-from das import ablation
-from das.ablation import Change
-from das.attribution import attributions
 from das.errors import UserError
 from das.lds import measure_lds
 from das.lds.changes import COLUMNS, summarise_changes
-from das.plots import plot_ablation
+from das.plan import ablation
+from das.plan.ablation import Change
+from das.plan.methods import attributions
+from das.report.plots import plot_ablation
 
 CONFIG = {
     "features": {

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from das import artifacts
 from das.errors import UserError
+from das.jobs import artifacts
 
 
 def write_errors(path, values=None, weights="w"):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from das.attribution import Attribution, attributions, evaluated
 from das.errors import UserError
+from das.plan.methods import Attribution, attributions, evaluated
 
 CONFIG = {
     "features": {

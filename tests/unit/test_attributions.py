@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from das import artifacts
 from das.attributions import (
     COLUMNS,
     GROUP_COLUMNS,
@@ -13,8 +12,9 @@ from das.attributions import (
     self_influence,
     training_images,
 )
+from das.data.images import write_texts
 from das.errors import UserError
-from das.images import write_texts
+from das.jobs import artifacts
 
 NAMES = ("cat", "dog")
 

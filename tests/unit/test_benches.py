@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import make_images
-from das import configuration
 from das.errors import UserError
+from das.plan import configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection
 
 import tiny_sd
-from das.clip import Clip
+from das.diffusion.clip import Clip
 from das.errors import UserError
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_embeddings_do_not_depend_on_the_batch(folder, monkeypatch):
     pictures = images(5, (8, 8), 1)
     clip = Clip(folder, CPU)
     together = clip.embed(pictures)
-    monkeypatch.setattr("das.clip.IMAGES_PER_BATCH", 2)
+    monkeypatch.setattr("das.diffusion.clip.IMAGES_PER_BATCH", 2)
     np.testing.assert_allclose(clip.embed(pictures), together, atol=1e-5)
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from das import content
-from das.sources.locate import image_files
+from das.data import content
+from das.data.sources.locate import image_files
 from pictures import image_folder
 from source_checks import message_of
 from workflow.running import overwrite_one_byte

@@ -11,9 +11,9 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
-from das.configuration import load_datasets, load_yaml, validate
 from das.cost import architecture, counting, estimate, page
 from das.errors import UserError
+from das.plan.configuration import load_datasets, load_yaml, validate
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "workflow/schemas"

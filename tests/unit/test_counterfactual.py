@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from das import artifacts, plots
-from das.counterfactual import COLUMNS, KIND, read_outcomes, summarise
+from das.counterfactual.outcomes import COLUMNS, KIND, read_outcomes, summarise
+from das.counterfactual.removals import at_random, highest, membership
 from das.errors import UserError
-from das.removals import at_random, highest, membership
+from das.jobs import artifacts
+from das.report import plots
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,9 +10,10 @@ import psutil
 import pytest
 import torch
 
-from das import cli, device, memory
-from das.device import CudaFacts, describe_job, why_no_gpu
+from das import cli
 from das.errors import UserError
+from das.jobs import device, memory
+from das.jobs.device import CudaFacts, choose_device, describe_job, why_no_gpu
 
 GPU_BUILD = {"build": "2.13.0+cu130", "toolkit": "13.0"}
 # What torch says when it is to start CUDA, word for word.
@@ -86,7 +87,6 @@ def test_a_gpu_that_is_broken_is_said_and_does_not_end_the_job(gpus, monkeypatch
 def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device, "cuda_facts", lambda: CudaFacts("2.13.0+cpu", None, None, ""))
-    monkeypatch.setattr(cli, "cuda_facts", lambda: CudaFacts("2.13.0+cpu", None, None, ""))
 
 
 def test_the_cpu_is_named_with_its_memory_and_why_it_is_no_gpu(no_gpu):
@@ -105,9 +105,9 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_refused_with_the_reason(no
         r"execution\.device: 'cuda' is not usable here: this build of torch, 2\.13\.0\+cpu, is for CPUs"
     )
     with pytest.raises(UserError, match=expected):
-        cli.choose_device("cuda")
+        choose_device("cuda")
     with pytest.raises(UserError, match="'nothing' is not usable here"):
-        cli.choose_device("nothing")
+        choose_device("nothing")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from test_configuration import ROOT, SCHEMA
 
-from das.configuration import load_datasets, load_yaml
-from das.sources.locate import image_files
+from das.data.sources.locate import image_files
+from das.plan.configuration import load_datasets, load_yaml
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from das import download
+from das.data import download
+from das.data.sources.published import PublishedFile, published_file
 from das.errors import UserError
-from das.sources.published import PublishedFile, published_file
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -5,17 +5,17 @@ import pytest
 import torch
 from test_training import IMAGES, INPUTS, SCHEDULE, SCHEDULER, model, network
 
-from das import evaluation, generation
-from das.diffusion import choose_timesteps, to_model_space, to_pixels
+from das.diffusion import denoising_error, sampling
+from das.diffusion.process import choose_timesteps, to_model_space, to_pixels
+from das.diffusion.sampling import GenerationSettings
 from das.errors import UserError
-from das.generation import GenerationSettings
 from das.noise import image_noise
 
 TIMESTEPS = [0, 250, 999]
 
 
 def measure(unet, indices, rows=7):
-    return evaluation.denoising_errors(
+    return denoising_error.denoising_errors(
         unet, SCHEDULE, INPUTS, indices, TIMESTEPS, purpose="errors/train", seed=5, draw=1, rows=rows
     )
 
@@ -61,8 +61,8 @@ def test_generated_images_do_not_depend_on_the_batch():
     settings = GenerationSettings(count=4, seed=1, steps=5)
     toy = model(0)
     toy.network.eval()
-    together = generation.generate(toy, range(0, 4), settings)
-    alone = generation.generate(toy, range(2, 3), settings)
+    together = sampling.generate(toy, range(0, 4), settings)
+    alone = sampling.generate(toy, range(2, 3), settings)
     assert together.shape == (4, 8, 8, 1)
     assert np.abs(together[2].astype(int) - alone[0].astype(int)).max() <= 1  # rounding to whole numbers
     assert not np.array_equal(together[0], together[1])

@@ -8,13 +8,13 @@ import torch
 from test_configuration import ROOT
 from test_training import IMAGES, SCHEDULE, network
 
-from das.configuration import load_yaml
-from das.diffusion import to_model_space
+from das.diffusion.inputs import PixelInputs
+from das.diffusion.process import to_model_space
 from das.errors import UserError
-from das.features import FeatureSettings, SplitGradients, project
-from das.inputs import PixelInputs
+from das.gradients.features import FeatureSettings, SplitGradients, project
+from das.gradients.output_functions import OUTPUT_FUNCTIONS
 from das.noise import image_noise
-from das.outputs import OUTPUT_FUNCTIONS
+from das.plan.configuration import load_yaml
 
 MANY = np.concatenate([IMAGES, IMAGES[::-1]])  # 42: more than two blocks
 

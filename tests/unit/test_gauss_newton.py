@@ -7,14 +7,15 @@ from test_gradients import Toy
 from test_training import SCHEDULE
 from torch import nn
 
-from das import artifacts, gauss_newton
-from das.diffusion import to_model_space
+from das.data.joins import join_kernel
+from das.diffusion.inputs import PixelInputs
+from das.diffusion.process import to_model_space
 from das.errors import UserError
-from das.features import FeatureSettings, SplitGradients
-from das.inputs import PixelInputs
+from das.gradients import gauss_newton
+from das.gradients.features import FeatureSettings, SplitGradients
+from das.gradients.output_functions import PROBE
+from das.jobs import artifacts
 from das.noise import image_noise
-from das.outputs import PROBE
-from das.shards import join_kernel
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 5, 4, 1), dtype=np.uint8)
 TIMESTEPS = [0, 500]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from das import gpu_slots
 from das.errors import UserError
+from das.jobs import gpu_slots
 
-SCRIPT = Path(gpu_slots.__file__).parents[1] / "on_gpus.py"
+SCRIPT = Path(gpu_slots.__file__).parents[2] / "on_gpus.py"
 SHOW = "import os, sys; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); sys.stdin.readline()"
 
 

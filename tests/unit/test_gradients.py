@@ -8,12 +8,12 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
-from das.diffusion import Schedule
+from das.diffusion.process import Schedule
 from das.errors import UserError
-from das.gradients import ImageGradients
-from das.gradients_loop import loop_features
-from das.outputs import OUTPUT_FUNCTIONS
-from das.projection import make_projection
+from das.gradients.extractor import loop_features
+from das.gradients.hooks import ImageGradients
+from das.gradients.output_functions import OUTPUT_FUNCTIONS
+from das.gradients.projection import make_projection
 
 SCHEDULE = Schedule.of(DDPMScheduler())
 TIMESTEPS = [3, 400, 900]
@@ -202,7 +202,7 @@ def test_independent_of_batch_size_and_of_working_memory(kind, monkeypatch):
     expected = extractor.features(x, TIMESTEPS, noise, rows_per_batch=100)
     for rows in (1, 2, 7, 15):
         assert_close(extractor.features(x, TIMESTEPS, noise, rows), expected)
-    monkeypatch.setattr("das.gradients.CPU_BYTES", 40000)
+    monkeypatch.setattr("das.gradients.hooks.CPU_BYTES", 40000)
     assert_close(extractor.features(x, TIMESTEPS, noise, 100), expected)
 
 

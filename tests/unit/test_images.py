@@ -8,11 +8,12 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import standins
-from das import artifacts, images
+from das.data import images
+from das.data.prepare import ImageSettings, prepare
+from das.data.sources import open_source
+from das.data.sources.base import Source, SourceSettings
 from das.errors import UserError
-from das.images import ImageSettings
-from das.sources import open_source
-from das.sources.base import Source, SourceSettings
+from das.jobs import artifacts
 from pictures import encode
 from source_checks import opened
 
@@ -31,7 +32,7 @@ def digits() -> Source:
 def prepared(tmp_path, source, **settings) -> dict[str, dict]:
     """Arrays of both files."""
     paths = {split: tmp_path / "images" / f"{split}.h5" for split in ("train", "val")}
-    images.prepare(source, ImageSettings(**settings), "test", paths["train"], paths["val"])
+    prepare(source, ImageSettings(**settings), "test", paths["train"], paths["val"])
     result = {}
     for split, path in paths.items():
         with artifacts.read(path, "images") as artifact:

@@ -8,11 +8,12 @@ import torch
 from test_features import settings
 from test_training import SCHEDULE, model
 
-from das import generation, journey
-from das.diffusion import to_pixels
+from das.diffusion import sampling
+from das.diffusion.inputs import PixelInputs
+from das.diffusion.process import to_pixels
+from das.diffusion.sampling import GenerationSettings
 from das.errors import UserError
-from das.generation import GenerationSettings
-from das.inputs import PixelInputs
+from das.gradients import journey
 from das.noise import image_noise
 
 GENERATION = GenerationSettings(count=19, seed=3, steps=4)
@@ -20,7 +21,7 @@ TIMESTEPS = [750, 500, 250, 0]
 
 
 def generated():
-    return PixelInputs(generation.generate(trained(), range(19), GENERATION))
+    return PixelInputs(sampling.generate(trained(), range(19), GENERATION))
 
 
 def trained():

@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
-from das import artifacts, shards
 from das.errors import UserError
-from das.kernel import DualKernel, PrimalKernel, SolvedKernel, build_kernel
-from das.projection import fold
-from das.shards import Shards
+from das.gradients.projection import fold
+from das.jobs import artifacts, blocks
+from das.scoring.feature_shards import Shards
+from das.scoring.kernel import DualKernel, PrimalKernel, SolvedKernel, build_kernel
 
 DAMPINGS = [1e-6, 1e-2, 1.0, 1e3]
 
@@ -46,7 +46,7 @@ def write_shard(path, features, first, *, weights="w", settings=None, count=None
     ("n", "k", "form"), [(7, 19, DualKernel), (19, 7, PrimalKernel), (9, 9, PrimalKernel)]
 )
 def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * k * 3)  # three rows per block
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 3)  # three rows per block
     random = np.random.default_rng(0)
     G, G_q = random.normal(size=(n, k)), random.normal(size=(5, k))
     kernel = build_kernel(InMemory(G))
@@ -74,7 +74,7 @@ def test_solving_for_each_damping_gives_the_same(given, monkeypatch):
     random = np.random.default_rng(7)
     G, G_q, other = (random.normal(size=(rows, 7)) for rows in (19, 5, 30))
     H = other.T @ other if given else G.T @ G
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 7 * 3)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 7 * 3)
     kernel = build_kernel(InMemory(G), H.copy() if given else None, inner_alone=True)
     assert type(kernel) is SolvedKernel
     for relative in DAMPINGS:
@@ -252,7 +252,7 @@ def test_features_are_folded_block_by_block_as_all_at_once(tmp_path: Path, monke
     features = np.random.default_rng(3).normal(size=(11, 12)).astype(np.float32)
     settings = {"projection": "count-sketch", "projection_seed": 3}
     paths = [write_shard(tmp_path / f"{a}.h5", features[a : a + 6], a, settings=settings) for a in (0, 6)]
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 12 * 2)  # two rows per block
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 12 * 2)  # two rows per block
     folded = Shards(paths, dimension=4)
     assert folded.k == 4
     np.testing.assert_array_equal(folded.read(range(3, 10)), fold(features[3:10].astype(float), 4, 3))

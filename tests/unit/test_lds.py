@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from das import artifacts
 from das.errors import UserError
+from das.jobs import artifacts
 from das.lds import COLUMNS, measure_lds
 from das.lds.correlation import ceiling, centre, lds, mean_spearman, spearman
 from das.lds.damping import choose_held_out, query_held_out

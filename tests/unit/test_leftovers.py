@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from das.leftovers import delete, delete_state, finished_models, half_made, stale_states
-from das.resume import job_state
+from das.jobs.leftovers import delete, delete_state, finished_models, half_made, stale_states
+from das.jobs.resume import job_state
 
 
 def write(path, size, days=0.0):

@@ -14,19 +14,21 @@ from safetensors.torch import load_file, save_file
 from test_training import model as pixel_model
 
 import tiny_sd
-from das import artifacts, evaluation, features, generation, journey, latents, models, training
-from das.diffusion import predict_noise, to_model_space
+from das.data.images import write_texts
+from das.diffusion import denoising_error, latents, models, sampling, training
+from das.diffusion.inputs import LatentInputs, PixelInputs, read_inputs
+from das.diffusion.models.lora import ENCODERS, Lora
+from das.diffusion.models.stable_diffusion import BaseModel
+from das.diffusion.process import predict_noise, to_model_space
+from das.diffusion.sampling import GenerationSettings
+from das.diffusion.training import TrainSettings, train
 from das.errors import UserError
-from das.features import FeatureSettings
-from das.generation import GenerationSettings
-from das.gradients import ImageGradients
-from das.images import write_texts
-from das.inputs import LatentInputs, PixelInputs, read_inputs
-from das.models.lora import ENCODERS, Lora
-from das.models.stable_diffusion import BaseModel
+from das.gradients import features, journey
+from das.gradients.features import FeatureSettings
+from das.gradients.hooks import ImageGradients
+from das.gradients.projection import make_projection
+from das.jobs import artifacts
 from das.noise import image_noise
-from das.projection import make_projection
-from das.training import TrainSettings, train
 
 CPU = torch.device("cpu")
 CAPTIONS = ["a red painting", "a blue painting", "a red painting", "a blue painting"]
@@ -300,11 +302,13 @@ def test_features_and_errors_use_each_images_caption(base, inputs, tmp_path):
     blocks = features.project(gradients, inputs, range(4), tmp_path / "features")
     found = np.concatenate(list(blocks))
     options = {"purpose": "errors/train", "seed": 0, "draw": 0, "rows": 8}
-    errors = evaluation.denoising_errors(model.network, model.schedule, inputs, range(4), [0, 500], **options)
+    errors = denoising_error.denoising_errors(
+        model.network, model.schedule, inputs, range(4), [0, 500], **options
+    )
     swapped = LatentInputs(
         inputs._mean.numpy(), inputs._std.numpy(), inputs._text.numpy(), inputs._caption[[1, 0, 2, 3]]
     )
-    others = evaluation.denoising_errors(
+    others = denoising_error.denoising_errors(
         model.network, model.schedule, swapped, range(4), [0, 500], **options
     )
     changed = (errors != others).any(1)
@@ -333,9 +337,9 @@ def test_images_are_generated_as_the_pipeline_does_whatever_the_batch(base, inpu
     prompts = [{"prompt": "a red painting", "count": 2}, {"prompt": "a blue painting", "count": 1}]
     settings = GenerationSettings(3, 2, 4, 7.5, prompts)
     assert settings.captions() == ["a red painting"] * 2 + ["a blue painting"]
-    together = generation.generate(loaded, range(3), settings)
+    together = sampling.generate(loaded, range(3), settings)
     assert together.shape == (3, 32, 32, 3)
-    alone = generation.generate(loaded, range(2, 3), settings)
+    alone = sampling.generate(loaded, range(2, 3), settings)
     assert np.abs(together[2].astype(int) - alone[0].astype(int)).max() <= 1
 
     pipeline = StableDiffusionPipeline.from_pretrained(base)

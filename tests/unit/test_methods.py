@@ -15,12 +15,14 @@ from sklearn.linear_model import RidgeCV
 from test_kernel import write_shard
 
 import das
-from das import artifacts, methods, providers, shards
-from das.attribution import Candidates
+from das import methods
 from das.errors import UserError
+from das.jobs import artifacts, blocks
 from das.methods import METHODS, Block, Method, method
-from das.scorer import Part, Sources
-from das.scoring import predict_losses, score_images
+from das.plan.methods import Candidates
+from das.scoring import inputs
+from das.scoring.score import predict_losses, score_images
+from das.scoring.scorer import Part, Sources
 
 N, Q, S, T, M = 13, 4, 6, 5, 10
 DAMPINGS = [0.01, 0.3, 10.0]
@@ -166,7 +168,7 @@ def predict(toy, name, **changes):
 @pytest.mark.parametrize("k", [6, 40])
 @pytest.mark.parametrize("name", ALL)
 def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * k * 4)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 4)
     toy = Toy(tmp_path, k)
     damped = METHODS[name].damped
     with predict(toy, name) as file:
@@ -191,7 +193,7 @@ def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k
 
 @pytest.mark.parametrize("name", ALL)
 def test_scores_are_the_formula_and_top_is_their_order(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 9 * 4)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 9 * 4)
     toy = Toy(tmp_path, 6)
     damped = METHODS[name].damped
     score_images(METHODS[name], toy.sources, [0.3], "held_out", 5, tmp_path / "s.h5")
@@ -292,7 +294,7 @@ def test_what_a_method_did_not_ask_for_is_named(tmp_path):
 def test_only_one_part_has_its_kernel_in_memory(tmp_path, monkeypatch):
     toy = Toy(tmp_path, 6)
     alive, most = weakref.WeakSet(), []
-    build = providers.build_kernel
+    build = inputs.build_kernel
 
     def counted(*arguments, **named):
         kernel = build(*arguments, **named)
@@ -300,7 +302,7 @@ def test_only_one_part_has_its_kernel_in_memory(tmp_path, monkeypatch):
         most.append(len(alive))
         return kernel
 
-    monkeypatch.setattr(providers, "build_kernel", counted)
+    monkeypatch.setattr(inputs, "build_kernel", counted)
     both = replace(toy.sources, parts=[toy.part] * 3)
     predict_losses(METHODS["das"], both, toy.subsets, DAMPINGS, tmp_path / "p.h5")
     score_images(METHODS["das"], both, [0.3], "number", 5, tmp_path / "s.h5")
@@ -419,7 +421,7 @@ def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path):
 
 @pytest.mark.parametrize("by", ["raw", "clip"])
 def test_only_the_nearest_candidates_are_scored(tmp_path, by, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK_BYTES", 8 * 9 * 4)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 9 * 4)
     toy = Toy(tmp_path, 6)
     found = scores_of(toy, "das", tmp_path, candidates=Candidates(by, 3))
     expected = toy.dense("das", 0.3)

@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from test_training import INPUTS, UNET, model
 
 import tiny_sd
-from das import models
-from das.configuration import load_yaml
+from das.diffusion import models
+from das.diffusion.inputs import PixelInputs
+from das.diffusion.models import base, hub, lora, unet
 from das.errors import UserError
-from das.inputs import PixelInputs
-from das.models import base, hub, lora, unet
-from das.paths import BASE_MODEL_FILES, PIPELINE_FILES
+from das.pipelines.families import BASE_MODEL_FILES, PIPELINE_FILES
+from das.plan.configuration import load_yaml
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from das import configuration
 from das.cost import architecture, estimate
-from das.cost.needs import START, TIME_MARGIN, JobNeeds
-from das.cost.size import UNetSize, unet_size
 from das.errors import UserError
+from das.plan import configuration
+from das.plan.needs import START, TIME_MARGIN, JobNeeds
+from das.plan.unet_size import UNetSize, unet_size
 
 ROOT = Path(__file__).parents[2]
 MODELS = sorted((ROOT / "config/models").glob("*.json"))

@@ -14,12 +14,15 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, 
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from das import artifacts, own
-from das.configuration import load_datasets, require_counterfactual
+from das.data.images import read_images, read_texts
+from das.data.prepare import take_images
+from das.diffusion.inputs import PixelInputs
+from das.diffusion.models.unet import UNet
 from das.errors import UserError
-from das.images import read_images, read_texts, take_images
-from das.inputs import PixelInputs
-from das.models.unet import UNet
+from das.jobs import artifacts
+from das.pipelines import pipeline
+from das.plan import own
+from das.plan.configuration import load_datasets, require_counterfactual
 from workflow.running import ROOT, UNET
 
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
@@ -265,7 +268,7 @@ def test_the_name_of_a_model_on_the_hub_is_where_it_is_downloaded_to(folder, mon
     (folder / "data/models").mkdir(parents=True)
     (folder / "model").rename(folder / "data/models/someone--tiny")
     own.require(found)
-    assert own.read_network("someone/tiny")["sample_size"] == 8
+    assert pipeline.read_network("someone/tiny")["sample_size"] == 8
 
 
 def test_a_folder_without_pictures_or_images_is_named(folder):

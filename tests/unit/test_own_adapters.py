@@ -12,12 +12,13 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from test_lora import CPU, base, encoded, inputs
 
-from das import own
-from das.configuration import load_datasets
-from das.diffusion import predict_noise
+from das.diffusion.models.lora import Lora
+from das.diffusion.process import predict_noise
+from das.diffusion.sampling import GenerationSettings, generate
 from das.errors import UserError
-from das.generation import GenerationSettings, generate
-from das.models.lora import Lora
+from das.pipelines.pipeline import ADAPTERS
+from das.plan import own
+from das.plan.configuration import load_datasets
 from pictures import image_folder
 from workflow.running import ROOT
 
@@ -43,7 +44,7 @@ def saved(pipeline, folder):
     """As diffusers' training scripts save adapters."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
     StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
-    return folder / own.ADAPTERS
+    return folder / ADAPTERS
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_adapters_that_are_scaled_or_do_not_fit_are_refused(base, inputs, tmp_pa
     scaled = adapted(base, alpha=8)
     scaled.unet.save_lora_adapter(tmp_path / "scaled")
     with pytest.raises(UserError, match=r"lora_alpha is 8 in its header, of adapters of rank 2; supp"):
-        Lora.take(tmp_path / "scaled" / own.ADAPTERS, str(base), inputs)
+        Lora.take(tmp_path / "scaled" / ADAPTERS, str(base), inputs)
     weights = {
         name: torch.zeros(value.shape[0] + (".up." in name), value.shape[1])
         for name, value in load_file(saved(adapted(base), tmp_path)).items()

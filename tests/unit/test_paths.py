@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from das.paths import nameable, variant_folder
+from das.plan.paths import nameable, variant_folder
 
 
 @pytest.mark.parametrize(

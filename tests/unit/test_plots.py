@@ -7,8 +7,8 @@ from PIL import Image
 
 from das.lds import COLUMNS
 from das.lds.statistics import MethodStatistics, Statistics
-from das.plots import plot_dampings, plot_lds, plot_subsets
-from das.sheet import contact_sheet
+from das.report.plots import plot_dampings, plot_lds, plot_subsets
+from das.report.sheet import contact_sheet
 
 
 def lds_table(splits=("val", "gen"), ceiling=70.0):

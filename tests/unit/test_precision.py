@@ -7,11 +7,11 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from test_training import INPUTS, SCHEDULE, UNET, model
 
-from das import evaluation, training
-from das.diffusion import predict_noise
-from das.gradients import ImageGradients
-from das.precision import choose_precision, prepare_network
-from das.projection import make_projection
+from das.diffusion import denoising_error, training
+from das.diffusion.precision import choose_precision, prepare_network
+from das.diffusion.process import predict_noise
+from das.gradients.hooks import ImageGradients
+from das.gradients.projection import make_projection
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 PUBLISHED = {"cuda": "fp16", "cpu": "fp32"}
@@ -54,7 +54,7 @@ def test_float32_is_left_as_it_is():
 def test_bf16_errors_are_close_to_float32_and_not_the_same():
     options = {"purpose": "p", "seed": 0, "draw": 0, "rows": 8}
     exact, rounded = (
-        evaluation.denoising_errors(
+        denoising_error.denoising_errors(
             attentive(), SCHEDULE, INPUTS, range(4), [0, 500], precision=precision, **options
         )
         for precision in (torch.float32, torch.bfloat16)

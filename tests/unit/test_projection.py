@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from das.errors import UserError
-from das.projection import canonical_order, fold, make_projection, projection_dimension, random_signs
+from das.gradients.projection import (
+    canonical_order,
+    fold,
+    make_projection,
+    projection_dimension,
+    random_signs,
+)
 
 SHAPES = {"a.weight": (6, 5, 3, 3), "a.bias": (6,), "b.weight": (40, 30), "b.bias": (40,)}
 RANDOM_KINDS = ["count-sketch", "dense"]

@@ -19,8 +19,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from test_configuration import ROOT, SCHEMA
 from torch import nn
 
-from das.configuration import load_datasets, load_yaml
-from das.models.unet import PUBLISHED_SCHEDULE
+from das.diffusion.models.unet import PUBLISHED_SCHEDULE
+from das.plan.configuration import load_datasets, load_yaml
 
 KINDS = {"UNet2DModel": UNet2DModel, "UNet2DConditionModel": UNet2DConditionModel}
 # Widths of the blocks with attention, heads of each width, eps and padding.

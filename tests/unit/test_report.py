@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from das import artifacts
+from das.data.images import write_texts
 from das.errors import UserError
-from das.images import write_texts
-from das.report import NEARLY_SAME, write_report
+from das.jobs import artifacts
+from das.report.page import NEARLY_SAME, write_report
 
 NASTY = "</script><b onclick='x()'>&amp;"
 SIDE = 6

@@ -1,7 +1,6 @@
 """A job that is killed continues: whole blocks are kept, other settings start anew, orphans exclude."""
 
 import fcntl
-import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from das import code, resume
-from das.resume import compute_blocks, image_blocks, job_key, job_state
+from das.jobs import code, resume
+from das.jobs.resume import compute_blocks, image_blocks, job_key, job_state
 
-SCRIPTS = Path(resume.__file__).parents[1]
+SCRIPTS = Path(resume.__file__).parents[2]
 
 
 def test_blocks_cover_the_range_and_are_aligned():
@@ -42,37 +41,21 @@ def test_blocks_that_are_there_are_not_computed_again(tmp_path):
 
 
 def test_the_key_depends_on_settings_and_code(tmp_path, monkeypatch):
-    first = job_key({"a": 1, "b": 2}, "errors", "unet")
-    assert first == job_key({"b": 2, "a": 1}, "errors", "unet")
-    assert first != job_key({"a": 2, "b": 2}, "errors", "unet")
-    assert first != job_key({"a": 1, "b": 2}, "gradients", "unet")
+    def key(settings, script="measure_errors.py"):
+        return job_key(settings, "unet", script)
+
+    first = key({"a": 1, "b": 2})
+    assert first == key({"b": 2, "a": 1})
+    assert first != key({"a": 2, "b": 2})
+    assert first != key({"a": 1, "b": 2}, "project_gradients.py")
     # A copy of the code with one edit in a module that decides the result, and one that does not.
-    home = shutil.copytree(code.HOME, tmp_path / "das")
-    monkeypatch.setattr(resume, "HOME", home)
-    assert first == job_key({"a": 1, "b": 2}, "errors", "unet")
-    (home / "plots.py").write_text("")
-    assert first == job_key({"a": 1, "b": 2}, "errors", "unet")
-    (home / "evaluation.py").write_text("")
-    assert first != job_key({"a": 1, "b": 2}, "errors", "unet")
-
-
-JOBS = ("train", "generate", "errors", "gradients", "kernels", "journeys")
-
-
-@pytest.mark.parametrize(
-    ("job", "family"), [("encode", "lora"), *((job, family) for job in JOBS for family in ("unet", "lora"))]
-)
-def test_the_code_of_a_job_is_complete(job, family):
-    """Every module that one of the list imports is in the list, or decides no result."""
-    listed = code.code_of(job, family)
-    for file in listed:
-        text = (code.HOME / file).read_text()
-        names = re.findall(r"^ *from das\.([\w.]+) import", text, re.MULTILINE)
-        for group in re.findall(r"^ *from das import ([\w, ]+)$", text, re.MULTILINE):
-            names += group.split(", ")
-        for name in names:
-            path = name.replace(".", "/")
-            assert f"{path}.py" in listed or path in code.NEUTRAL or name == "__version__", (file, name)
+    shutil.copytree(code.SCRIPTS / "das", tmp_path / "das")
+    monkeypatch.setattr(resume, "SCRIPTS", tmp_path)
+    assert first == key({"a": 1, "b": 2})
+    (tmp_path / "das/report/plots.py").write_text("")
+    assert first == key({"a": 1, "b": 2})
+    (tmp_path / "das/diffusion/denoising_error.py").write_text("")
+    assert first != key({"a": 1, "b": 2})
 
 
 def test_state_is_removed_on_success_and_kept_on_failure(tmp_path):
@@ -90,7 +73,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import fcntl
 fcntl.flock = getattr(fcntl, sys.argv[4])
-from das.resume import job_state
+from das.jobs.resume import job_state
 logging.basicConfig(level=logging.INFO)
 with job_state(Path(sys.argv[2]), "s", "k") as folder:
     print(sorted(p.name for p in folder.iterdir()), flush=True)

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 import das
 import standins
-from das.sources import SOURCES, open_source
-from das.sources.base import Source, SourceSettings
+from das.data.sources import SOURCES, open_source
+from das.data.sources.base import Source, SourceSettings
 from pictures import image_folder
 from source_checks import message_of, opened, read_all
 
@@ -126,7 +126,7 @@ def test_published_kinds_need_their_files(kind):
 def test_what_a_dry_run_imports_is_light():
     """Neither numpy nor PIL, pyarrow or requests is loaded by planning."""
     code = (
-        "import sys, das.sources.published, das.sources.locate; "
+        "import sys, das.data.sources.published, das.data.sources.locate; "
         "print([m for m in ('numpy', 'PIL', 'pyarrow', 'requests', 'torch') if m in sys.modules])"
     )
     folder = Path(das.__file__).parents[1]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import standins
-from das.sources import published
+from das.data.sources import published
 from source_checks import message_of, opened, peak_of_reading, read_all
 
 

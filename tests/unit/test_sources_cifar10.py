@@ -14,8 +14,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 import standins
-from das.sources import cifar10, cifar10_hub, open_source, published
-from das.sources.base import Source, SourceSettings
+from das.data.sources import cifar10, cifar10_hub, open_source, published
+from das.data.sources.base import Source, SourceSettings
 from pictures import encode
 from source_checks import message_of, opened, read_all
 

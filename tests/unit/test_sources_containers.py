@@ -9,9 +9,9 @@ import zipfile
 import pytest
 
 import standins
-from das.sources import containers
-from das.sources.containers import Folder, Tar, Zip
-from das.sources.parquet import Parquet
+from das.data.sources import containers
+from das.data.sources.containers import Folder, Tar, Zip
+from das.data.sources.parquet import Parquet
 from source_checks import message_of
 
 CONTENT = {f"a/{i}.png": bytes([i]) * 100 for i in range(9)}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from das.sources import decoding
-from das.sources.decoding import Geometry, decode
+from das.data.sources import decoding
+from das.data.sources.decoding import Geometry, decode
 from pictures import encode, image_folder, painting
 from source_checks import message_of
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import standins
-from das.sources import open_source
-from das.sources.base import SourceSettings
+from das.data.sources import open_source
+from das.data.sources.base import SourceSettings
 from pictures import encode, image_folder, painting
 from source_checks import message_of, opened, peak_of_reading, read_all
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from das.sources.locate import image_files, locate
-from das.sources.published import PUBLISHED, published_file, published_files
+from das.data.sources.locate import image_files, locate
+from das.data.sources.published import PUBLISHED, published_file, published_files
 from source_checks import message_of
 
 CIFAR10 = "cifar-10-binary.tar.gz"

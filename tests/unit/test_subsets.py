@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from das import artifacts, subsets
+from das.data import subsets
 from das.errors import UserError
+from das.jobs import artifacts
 
 
 def refused(*arguments, **named) -> str:

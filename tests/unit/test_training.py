@@ -12,13 +12,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from das import models, stop, training
-from das.diffusion import to_model_space
+from das.diffusion import models, training
+from das.diffusion.inputs import PixelInputs
+from das.diffusion.models.unet import UNet
+from das.diffusion.process import to_model_space
+from das.diffusion.train_jobs import Training, train_models
+from das.diffusion.training import TrainSettings, draw_batch, train
 from das.errors import UserError
-from das.inputs import PixelInputs
-from das.models.unet import UNet
-from das.train_jobs import Training, train_models
-from das.training import TrainSettings, draw_batch, train
+from das.jobs import stop
 
 UNET = {
     "sample_size": 8,

@@ -12,9 +12,9 @@ from diffusers import DDIMPipeline, DDIMScheduler
 from PIL import Image
 from scipy.spatial.distance import cosine, euclidean
 
-from das import models
-from das.clip import Clip
-from das.diffusion import to_model_space
+from das.diffusion import models
+from das.diffusion.clip import Clip
+from das.diffusion.process import to_model_space
 from das.noise import image_noise
 from workflow.test_dag import datasets
 

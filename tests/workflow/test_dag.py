@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.model_selection import train_test_split
 
 import tiny_sd
-from das import models
+from das.diffusion import models
 from das.lds import COLUMNS, MAIN_RULES
 from workflow.conftest import ALL, METHODS
 from workflow.running import ROOT, Workflow, overwrite_one_byte

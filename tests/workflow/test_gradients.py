@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from das.models import weights_sha256
-from das.shards import Shards
+from das.diffusion.models import weights_sha256
+from das.scoring.feature_shards import Shards
 
 MINE = {"output": "loss", "timesteps": 2, "dimension": 32, "parameters": "^up_blocks", "by_timestep": True}
 

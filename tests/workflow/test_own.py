@@ -9,9 +9,9 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.numpy import load_file, save_file
 
-from das import artifacts
 from das.attributions import attributions
-from das.images import read_texts
+from das.data.images import read_texts
+from das.jobs import artifacts
 from pictures import image_folder
 from workflow.running import UNET, Workflow, overwrite_one_byte
 

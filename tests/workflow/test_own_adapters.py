@@ -8,7 +8,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 
 import tiny_sd
-from das.own import ADAPTERS
+from das.pipelines.pipeline import ADAPTERS
 from pictures import image_folder
 from workflow.running import Workflow, overwrite_one_byte
 

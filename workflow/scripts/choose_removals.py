@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from das import artifacts, cli, subsets
-from das.paths import RANDOM, TESTS
-from das.removals import at_random, highest, membership
+from das import cli
+from das.counterfactual.removals import at_random, highest, membership
+from das.data import subsets
+from das.jobs import artifacts
+from das.plan.paths import RANDOM, TESTS
 
 
 def run(arguments):

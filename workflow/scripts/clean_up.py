@@ -4,7 +4,7 @@ from pathlib import Path
 
 from das import cli
 from das.errors import UserError
-from das.leftovers import delete, delete_state, finished_models, half_made, stale_states
+from das.jobs.leftovers import delete, delete_state, finished_models, half_made, stale_states
 
 # Folders that jobs write to.
 WRITTEN = (Path("results"), Path("data"))

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from das import artifacts, cli, plots
+from das import cli
+from das.jobs import artifacts
 from das.lds import comparison
+from das.report import plots
 
 
 def run(arguments):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from das import artifacts, cli
+from das import cli
 from das.cost.page import describe_costs
+from das.jobs import artifacts
 
 
 def run(arguments):

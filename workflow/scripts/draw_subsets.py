@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from das import cli, images, subsets
+from das import cli
+from das.data import images, subsets
 
 
 def run(arguments):

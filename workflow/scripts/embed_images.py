@@ -4,18 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from das import artifacts, cli
-from das.clip import Clip
+from das import cli
+from das.diffusion.clip import Clip
+from das.jobs import artifacts
+from das.jobs.device import choose_device
+from das.jobs.progress import progress
 
 
 def run(arguments):
-    clip = Clip(arguments.clip, cli.choose_device(arguments.device))
+    clip = Clip(arguments.clip, choose_device(arguments.device))
     with artifacts.read(arguments.images, "images") as artifact:
         count = artifact.shape("images")[0]
         blocks = [range(first, min(first + 1024, count)) for first in range(0, count, 1024)]
         embeddings = [
             clip.embed(artifact.read("images", (None,) * 4, np.uint8, slice(block.start, block.stop)))
-            for block in cli.progress(blocks, "embedding images")
+            for block in progress(blocks, "embedding images")
         ]
     with artifacts.write(arguments.output, "embeddings", arguments.dataset, {}, clip.sha256) as file:
         file["embeddings"] = np.concatenate(embeddings)

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from das import artifacts, cli, latents, resume
-from das.models import lora, stable_diffusion
+from das import cli
+from das.diffusion import latents
+from das.diffusion.models import lora, stable_diffusion
+from das.jobs import artifacts, resume
+from das.jobs.device import choose_device
 
 
 def run(arguments):
@@ -11,10 +14,10 @@ def run(arguments):
     sha256 = base.sha256(*lora.ENCODERS)
     settings = {"flip": arguments.flip}
     identity = settings | {"images": artifacts.file_sha256(arguments.images), "encoders": sha256}
-    key = resume.job_key(identity, "encode", "lora")
+    key = resume.job_key(identity, "lora", "encode_latents.py")
     with resume.job_state(arguments.resume, "latents", key) as state:
         latents.encode(
-            base.encoders(cli.choose_device(arguments.device)),
+            base.encoders(choose_device(arguments.device)),
             sha256,
             arguments.images,
             arguments.output,

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from das import artifacts, cli, methods
+from das import cli, methods
 from das.cost.estimate import estimate_costs
 from das.cost.measured import beside_measured, measured_jobs
+from das.jobs import artifacts
 
 
 def run(arguments):

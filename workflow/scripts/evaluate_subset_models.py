@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
-from das import artifacts, cli, evaluation, inputs, models, resume
-from das.paths import parse_model_name
-from das.precision import choose_precision
+from das import cli
+from das.diffusion import denoising_error, inputs, models
+from das.diffusion.precision import choose_precision
+from das.jobs import artifacts, resume
+from das.jobs.device import choose_device
+from das.plan.paths import parse_model_name
 
 
 def run(arguments):
     settings = json.loads(arguments.settings)
-    device = cli.choose_device(arguments.device)
+    device = choose_device(arguments.device)
     paths = {"val": arguments.val, "gen": arguments.gen}
     queries = {split: inputs.read_inputs(path) for split, path in paths.items()}
     names = {name: models.weights_sha256(arguments.models / name) for name in arguments.names}
@@ -21,7 +24,7 @@ def run(arguments):
         "chosen": choose_precision(settings["precision"], device),
     }
     family = models.family_of(arguments.models / arguments.names[0])
-    key = resume.job_key(identity, "errors", family)
+    key = resume.job_key(identity, family, "evaluate_subset_models.py")
     with resume.job_state(arguments.resume, "evaluate", key) as state:
         for name, weights in names.items():
             model = models.load(arguments.models / name, device)
@@ -39,7 +42,7 @@ def run(arguments):
                 training_seconds=models.training_seconds(arguments.models / name),
             ) as file:
                 for split, images in queries.items():
-                    file[split] = evaluation.query_losses(
+                    file[split] = denoising_error.query_losses(
                         model, images, range(len(images)), split, settings, arguments.rows, state / name
                     )
 

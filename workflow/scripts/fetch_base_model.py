@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from das import cli
-from das.models import hub
-from das.models.stable_diffusion import BaseModel
-from das.paths import BASE_MODEL_FILES, CLIP_FILES, PIPELINE_FILES, base_model_folder
+from das.diffusion.models import hub
+from das.diffusion.models.stable_diffusion import BaseModel
+from das.pipelines.families import BASE_MODEL_FILES, CLIP_FILES, PIPELINE_FILES, base_model_folder
 
 
 def run(arguments):

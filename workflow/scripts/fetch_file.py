@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from das import cli
-from das.download import fetch
-from das.sources.published import published_file
+from das.data.download import fetch
+from das.data.sources.published import published_file
 
 
 def run(arguments):

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from das import cli, shards
+from das import cli
+from das.data import joins
 
 
 def run(arguments):
-    shards.join_errors(arguments.shards, arguments.output)
+    joins.join_errors(arguments.shards, arguments.output)
 
 
 options = cli.parser(__doc__)

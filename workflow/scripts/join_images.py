@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from das import cli
-from das.images import join_images, read_images
-from das.sheet import contact_sheet
+from das.data.images import read_images
+from das.data.joins import join_images
+from das.report.sheet import contact_sheet
 
 
 def run(arguments):

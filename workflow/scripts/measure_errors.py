@@ -4,18 +4,20 @@ import json
 
 import numpy as np
 
-from das import artifacts, cli, diffusion, evaluation, resume
-from das.shard_jobs import open_shard
+from das import cli
+from das.diffusion import denoising_error, process
+from das.diffusion.shard_job import open_shard
+from das.jobs import artifacts, resume
 
 
 def run(arguments):
     settings = json.loads(arguments.settings)
     job = open_shard(arguments, settings, settings["precision"])
-    timesteps = diffusion.choose_timesteps("uniform", settings["timesteps"], len(job.model.schedule))
-    key = resume.job_key(job.identity, "errors", job.model.family)
+    timesteps = process.choose_timesteps("uniform", settings["timesteps"], len(job.model.schedule))
+    key = resume.job_key(job.identity, job.model.family, "measure_errors.py")
     with resume.job_state(arguments.resume, "errors", key) as state:
         draws = [
-            evaluation.measure_errors(
+            denoising_error.measure_errors(
                 job.model.network,
                 job.model.schedule,
                 job.images,

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from das import artifacts, cli, lds
+from das import cli, lds
+from das.jobs import artifacts
 
 
 def run(arguments):

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import yaml
 
-from das import artifacts, cli, configuration, own
+from das import cli
+from das.data.sources.listing import list_folder
 from das.errors import UserError
-from das.sources.listing import list_folder
+from das.jobs import artifacts
+from das.pipelines import pipeline
+from das.plan import configuration, own
 
 HOME = Path(__file__).parents[2]
 
@@ -35,7 +38,7 @@ def run(arguments):
 
 def describe(images, model, pictures):
     """The settings; size and channels of images are the model's."""
-    network = own.read_network(model)
+    network = pipeline.read_network(model)
     source = {"kind": "folder", "path": images, "crop": "square"}
     side = network["sample_size"]
     if isinstance(side, int) and side > 0:  # of others the configuration of the network is refused, by name

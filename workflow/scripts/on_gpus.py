@@ -4,8 +4,8 @@ import logging
 import os
 import sys
 
-from das import gpu_slots
 from das.errors import UserError
+from das.jobs import gpu_slots
 
 logging.basicConfig(format="%(message)s")
 count, command = int(sys.argv[1]), sys.argv[2:]

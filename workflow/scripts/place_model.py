@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from das import cli
-from das.models import family_of, place
+from das.diffusion.models import family_of, place
 
 
 def run(arguments):

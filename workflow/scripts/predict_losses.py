@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-from das import cli, methods, scoring
+from das import cli, methods
+from das.scoring import score
+from das.scoring.options import scoring_options, scoring_sources
 
 
 def run(arguments):
-    scoring.predict_losses(
+    score.predict_losses(
         methods.get(arguments.score, arguments.modules),
-        cli.scoring_sources(arguments),
+        scoring_sources(arguments),
         arguments.subsets,
         arguments.dampings,
         arguments.output,
     )
 
 
-options = cli.scoring_options(cli.parser(__doc__))
+options = scoring_options(cli.parser(__doc__))
 options.add_argument("--subsets", type=Path, required=True)
 options.add_argument("--dampings", type=float, nargs="*", default=[], help="relative dampings")
 cli.main(run, options)

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from das import cli, sources
+from das import cli
+from das.data import sources
+from das.data.prepare import ImageSettings, prepare
+from das.data.sources.base import SourceSettings
+from das.data.sources.listing import list_folder
 from das.errors import UserError
-from das.images import ImageSettings, prepare
-from das.sources.base import SourceSettings
-from das.sources.listing import list_folder
 
 
 def run(arguments):

@@ -3,16 +3,19 @@
 import dataclasses
 import json
 
-from das import cli, features, models, resume
-from das.paths import is_member
-from das.shard_jobs import open_shard
+from das import cli
+from das.diffusion import models
+from das.diffusion.shard_job import open_shard
+from das.gradients import features
+from das.jobs import resume
+from das.plan.paths import is_member
 
 
 def run(arguments):
     settings = features.FeatureSettings(**json.loads(arguments.settings))
     identity = dataclasses.asdict(settings) | {"split": arguments.split}
     job = open_shard(arguments, identity, settings.precision)
-    key = resume.job_key(job.identity, "gradients", job.model.family)
+    key = resume.job_key(job.identity, job.model.family, "project_gradients.py")
     with resume.job_state(arguments.resume, "gradients", key) as state:
         gradients = features.SplitGradients(
             job.model.network,
@@ -39,5 +42,5 @@ def run(arguments):
 options = cli.shard_options(cli.parser(__doc__))
 options.add_argument("--features", required=True, help="their name in the configuration")
 options.add_argument("--split", required=True, help="train, val or gen")
-options.add_argument("--settings", required=True, help="JSON of das.features.FeatureSettings")
+options.add_argument("--settings", required=True, help="JSON of das.gradients.features.FeatureSettings")
 cli.main(run, options)

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 
-from das import cli, features, journey, resume
-from das.generation import GenerationSettings
-from das.shard_jobs import open_shard
+from das import cli
+from das.diffusion.sampling import GenerationSettings
+from das.diffusion.shard_job import open_shard
+from das.gradients import features, journey
+from das.jobs import resume
 
 
 def run(arguments):
@@ -14,7 +16,7 @@ def run(arguments):
     identity = dataclasses.asdict(settings) | {"generation": dataclasses.asdict(generation)}
     job = open_shard(arguments, identity, settings.precision)
     section = f"features.{arguments.features}"
-    key = resume.job_key(job.identity, "journeys", job.model.family)
+    key = resume.job_key(job.identity, job.model.family, "project_journeys.py")
     with resume.job_state(arguments.resume, "journeys", key) as state:
         gradients = journey.journey_gradients(
             job.model, settings, generation, arguments.rows, job.dtype, section
@@ -34,6 +36,6 @@ def run(arguments):
 
 options = cli.shard_options(cli.parser(__doc__))
 options.add_argument("--features", required=True, help="their name in the configuration")
-options.add_argument("--settings", required=True, help="JSON of das.features.FeatureSettings")
-options.add_argument("--generation", required=True, help="JSON of das.generation.GenerationSettings")
+options.add_argument("--settings", required=True, help="JSON of das.gradients.features.FeatureSettings")
+options.add_argument("--generation", required=True, help="JSON of das.diffusion.sampling.GenerationSettings")
 cli.main(run, options)

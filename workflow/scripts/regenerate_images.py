@@ -5,17 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
-from das import artifacts, cli, evaluation, generation, inputs, models, resume, subsets
-from das.clip import Clip
-from das.counterfactual import KIND
-from das.generation import GenerationSettings
-from das.images import read_images
-from das.paths import model_name
-from das.precision import choose_precision
+from das import cli
+from das.counterfactual.outcomes import KIND
+from das.data import subsets
+from das.data.images import read_images
+from das.diffusion import denoising_error, inputs, models, sampling
+from das.diffusion.clip import Clip
+from das.diffusion.precision import choose_precision
+from das.diffusion.sampling import GenerationSettings
+from das.jobs import artifacts, resume
+from das.jobs.device import choose_device
+from das.jobs.progress import progress
+from das.plan.paths import model_name
 
 
 def run(arguments):
-    device = cli.choose_device(arguments.device)
+    device = choose_device(arguments.device)
     settings, generated = json.loads(arguments.settings), json.loads(arguments.generation)
     queries, seen = read_images(arguments.queries), inputs.read_inputs(arguments.inputs)
     clip = Clip(arguments.clip, device) if arguments.clip else None
@@ -30,19 +35,19 @@ def run(arguments):
         "images": artifacts.file_sha256(arguments.inputs),
         "chosen": choose_precision(settings["precision"], device),
     }
-    key = resume.job_key(identity, "errors", original.family)
+    key = resume.job_key(identity, original.family, "regenerate_images.py")
     with resume.job_state(arguments.resume, "regenerate", key) as state:
 
         def regenerate(model, block):
-            return generation.generate(model, block, GenerationSettings(**generated))
+            return sampling.generate(model, block, GenerationSettings(**generated))
 
         def loss(model, block, name):
             where = state / name
-            losses = evaluation.query_losses(model, seen, block, "gen", settings, arguments.rows, where)
+            losses = denoising_error.query_losses(model, seen, block, "gen", settings, arguments.rows, where)
             return losses.mean(dtype=np.float64)
 
         outcomes = []
-        for query, folder in enumerate(cli.progress(folders, "regenerate")):
+        for query, folder in enumerate(progress(folders, "regenerate")):
             model, block = models.load(folder, device), range(query, query + 1)
             [images] = resume.compute_blocks(state, "images", [block], lambda b, m=model: regenerate(m, b))
             new, old = loss(model, block, "new"), loss(original, block, "old")
@@ -79,7 +84,7 @@ options.add_argument(
 )
 options.add_argument("--queries", type=Path, required=True, help="generated images")
 options.add_argument("--inputs", type=Path, required=True, help="the same, or their latents")
-options.add_argument("--generation", required=True, help="JSON of das.generation.GenerationSettings")
+options.add_argument("--generation", required=True, help="JSON of das.diffusion.sampling.GenerationSettings")
 options.add_argument("--settings", required=True, help="JSON: timesteps, draws, precision")
 options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
 options.add_argument("--clip", type=Path, help="folder of a CLIP model, to compare embeddings too")

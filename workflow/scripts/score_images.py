@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from das import cli, methods, scoring
+from das import cli, methods
+from das.scoring import score
+from das.scoring.options import scoring_options, scoring_sources
 
 
 def run(arguments):
     method = methods.get(arguments.score, arguments.modules)
-    sources = cli.scoring_sources(arguments)
+    sources = scoring_sources(arguments)
     dampings, rule = choose_dampings(arguments) if method.damped else ([], "none")
-    scoring.score_images(method, sources, dampings, rule, arguments.top, arguments.output)
+    score.score_images(method, sources, dampings, rule, arguments.top, arguments.output)
 
 
 def choose_dampings(arguments):
@@ -24,7 +26,7 @@ def choose_dampings(arguments):
     return [float(arguments.damping)], "number"
 
 
-options = cli.scoring_options(cli.parser(__doc__))
+options = scoring_options(cli.parser(__doc__))
 options.add_argument("--damping", required=True, help="held_out, gcv or a relative damping")
 options.add_argument("--dampings", type=float, nargs="*", default=[], help="those that gcv chooses from")
 options.add_argument("--table", type=Path, help="LDS table of the method, for held_out")

@@ -3,15 +3,17 @@
 import dataclasses
 import json
 
-from das import cli, features, gauss_newton, resume
-from das.outputs import PROBE
-from das.shard_jobs import open_shard
+from das import cli
+from das.diffusion.shard_job import open_shard
+from das.gradients import features, gauss_newton
+from das.gradients.output_functions import PROBE
+from das.jobs import resume
 
 
 def run(arguments):
     settings = features.FeatureSettings(PROBE, normalise=False, **json.loads(arguments.settings))
     job = open_shard(arguments, dataclasses.asdict(settings), settings.precision)
-    key = resume.job_key(job.identity, "kernels", job.model.family)
+    key = resume.job_key(job.identity, job.model.family, "sketch_kernel.py")
     with resume.job_state(arguments.resume, "kernel", key) as state:
         gradients = features.SplitGradients(
             job.model.network,

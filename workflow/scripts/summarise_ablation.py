@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from das import artifacts, cli, plots
-from das.ablation import Change
+from das import cli
+from das.jobs import artifacts
 from das.lds import changes
+from das.plan.ablation import Change
+from das.report import plots
 
 
 def run(arguments):
@@ -18,7 +20,7 @@ def run(arguments):
 
 options = cli.parser(__doc__)
 options.add_argument("--base", required=True, help="name of the method that is changed")
-options.add_argument("--changes", required=True, help="JSON: a list of das.ablation.Change")
+options.add_argument("--changes", required=True, help="JSON: a list of das.plan.ablation.Change")
 options.add_argument("--tables", type=Path, nargs="+", required=True)
 options.add_argument("--statistics", type=Path, nargs="+", required=True)
 options.add_argument("--output", type=Path, required=True)

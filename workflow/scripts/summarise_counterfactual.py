@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from das import artifacts, cli, plots
-from das.counterfactual import read_outcomes, summarise
+from das import cli
+from das.counterfactual.outcomes import read_outcomes, summarise
+from das.jobs import artifacts
+from das.report import plots
 
 
 def run(arguments):

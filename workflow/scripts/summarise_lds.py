@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from das import artifacts, cli, plots
+from das import cli
+from das.jobs import artifacts
+from das.report import plots
 
 
 def run(arguments):

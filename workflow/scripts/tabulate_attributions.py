@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from das import artifacts, cli
+from das import cli
 from das.attributions import tabulate
+from das.jobs import artifacts
 
 
 def run(arguments):

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from das import cli
-from das.inputs import read_inputs
-from das.models.lora import Lora
-from das.models.unet import UNet
+from das.diffusion import models
+from das.diffusion.inputs import read_inputs
 
 
 def run(arguments):
     inputs = read_inputs(arguments.inputs)
-    model = (
-        Lora.take(arguments.model, arguments.base, inputs) if arguments.base else UNet.take(arguments.model)
-    )
+    if arguments.base:
+        model = models.family("lora").take(arguments.model, arguments.base, inputs)
+    else:
+        model = models.family("unet").take(arguments.model)
     model.require(inputs, arguments.inputs)
     model.save(arguments.output, {"dataset": arguments.dataset, "taken_from": str(arguments.model)})
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from das import cli
-from das.images import read_images, take_images
-from das.sheet import contact_sheet
-from das.sources.listing import list_folder
+from das.data.images import read_images
+from das.data.prepare import take_images
+from das.data.sources.listing import list_folder
+from das.report.sheet import contact_sheet
 
 
 def run(arguments):

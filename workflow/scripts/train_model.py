@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from das import cli, train_jobs
-from das.train_jobs import Training
+from das import cli
+from das.diffusion import train_jobs
+from das.diffusion.train_jobs import Training
 
 
 def run(arguments):

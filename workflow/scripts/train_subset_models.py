@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from das import cli, train_jobs
-from das.paths import parse_model_name
-from das.subsets import members
-from das.train_jobs import Training
+from das import cli
+from das.data.subsets import members
+from das.diffusion import train_jobs
+from das.diffusion.train_jobs import Training
+from das.plan.paths import parse_model_name
 
 
 def run(arguments):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from das import cli
-from das.report import write_report
+from das.report.page import write_report
 
 
 def run(arguments):

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from das import artifacts
+from das.data.images import read_labels, read_source_index, read_texts
 from das.errors import UserError
-from das.images import read_labels, read_source_index, read_texts
+from das.jobs import artifacts
 
 COLUMNS = [
     "method",

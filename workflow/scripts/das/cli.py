@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import os
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterable
-from itertools import zip_longest
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
-from tqdm import tqdm
 
-from das import stop
-from das.device import cuda_facts, describe_job, why_no_gpu
 from das.errors import UserError
+from das.jobs import stop
+from das.jobs.device import describe_job
 
 log = logging.getLogger("das")
 
@@ -48,7 +43,7 @@ def training_options(options: argparse.ArgumentParser) -> argparse.ArgumentParse
     compute_options(options)
     options.add_argument("--inputs", type=Path, required=True, help="training images, or their latents")
     options.add_argument("--model", required=True, help="JSON: the section model of a data set")
-    options.add_argument("--settings", required=True, help="JSON of das.training.TrainSettings")
+    options.add_argument("--settings", required=True, help="JSON of das.diffusion.training.TrainSettings")
     options.add_argument("--checkpoint-seconds", type=float, default=60, help="between two saved states")
     options.add_argument("--tracking", choices=["none", "tensorboard"], default="none")
     return options
@@ -64,58 +59,6 @@ def shard_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
     options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
     options.add_argument("--output", type=Path, required=True)
     return options
-
-
-def scoring_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the options of scripts that score training images, among them the files to score from.
-
-    What belongs to one model is given once for each part that scores are averaged over, in the same order.
-    """
-    options.add_argument("--score", required=True, help="a scoring rule of das.methods")
-    options.add_argument("--modules", type=Path, nargs="*", default=[], help="files with further rules")
-    options.add_argument("--train-features", type=Path, nargs="+", action="append", default=[], help="shards")
-    options.add_argument("--query-features", type=Path, nargs="+", action="append", default=[], help="shards")
-    options.add_argument("--train-errors", type=Path, nargs="+", default=[], help="one for each part")
-    options.add_argument("--kernels", type=Path, nargs="+", default=[], help="one for each part")
-    options.add_argument("--by-timestep", action="store_true", help="timesteps of the features are parts")
-    options.add_argument("--dimension", type=int, help="fold features to so many numbers")
-    options.add_argument("--train-images", type=Path)
-    options.add_argument("--query-images", type=Path)
-    options.add_argument("--train-embeddings", type=Path)
-    options.add_argument("--query-embeddings", type=Path)
-    options.add_argument("--retrained-subsets", type=Path)
-    options.add_argument("--retrained-losses", type=Path, nargs="+", default=[])
-    options.add_argument("--split", required=True, help="which the queries are, val or gen")
-    options.add_argument("--candidates-by", choices=["raw", "clip"], help="score the nearest images alone")
-    options.add_argument("--candidates", type=int, help="how many of them")
-    options.add_argument("--output", type=Path, required=True)
-    return options
-
-
-def scoring_sources(arguments: argparse.Namespace) -> Any:
-    """The `das.scorer.Sources` that `scoring_options` read."""
-    # Here, since scripts that score nothing need not load them.
-    from das.attribution import Candidates
-    from das.scorer import Part, Sources
-
-    each = zip_longest(
-        arguments.train_features, arguments.query_features, arguments.train_errors, arguments.kernels
-    )
-    parts = [Part(train or (), query or (), errors, kernel) for train, query, errors, kernel in each]
-    by = arguments.candidates_by
-    return Sources(
-        parts or [Part()],
-        arguments.by_timestep,
-        arguments.dimension,
-        arguments.train_images,
-        arguments.query_images,
-        arguments.train_embeddings,
-        arguments.query_embeddings,
-        arguments.retrained_subsets,
-        arguments.retrained_losses,
-        arguments.split,
-        Candidates(by, arguments.candidates) if by else None,
-    )
 
 
 def main(script: Callable[[argparse.Namespace], None], options: argparse.ArgumentParser) -> None:
@@ -151,58 +94,6 @@ def main(script: Callable[[argparse.Namespace], None], options: argparse.Argumen
     else:
         return
     sys.exit(1)
-
-
-def choose_device(name: str) -> Any:
-    """The torch device of that name; "auto" is the GPU where there is one."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        without = name.startswith("cuda") and not torch.cuda.is_available()
-        why = why_no_gpu(cuda_facts()) if without else str(error).split("\n")[0]
-        raise UserError(
-            f"execution.device: {name!r} is not usable here: {why}; allowed are auto, cpu, cuda"
-        ) from error
-    return device
-
-
-def progress(
-    items: Iterable[Any] | None, description: str, total: int | None = None, initial: int = 0
-) -> Any:
-    """A tqdm bar with rate and time left: redrawn on a terminal, a line now and then in the log."""
-    return tqdm(
-        items,
-        desc=description,
-        total=total,
-        initial=initial,
-        file=_ProgressLines(),
-        mininterval=0.5,
-        ncols=100,
-    )
-
-
-class _ProgressLines(io.TextIOBase):
-    """Where tqdm draws: a terminal's line as often as it likes, the log file every ten seconds."""
-
-    def __init__(self) -> None:
-        self._logged = 0.0
-
-    def write(self, text: str) -> int:
-        if sys.stderr.isatty():
-            sys.stderr.write(text)
-        line = text.strip("\r\n ")
-        if line and (time.monotonic() - self._logged > 10 or "100%" in line):
-            self._logged = time.monotonic()
-            log.info(line)
-        return len(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
 
 
 def _start_logging(path: Path | None) -> None:

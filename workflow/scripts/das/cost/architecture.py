@@ -17,10 +17,10 @@ from peft import LoraConfig
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from das.cost.counting import Network
+from das.diffusion.models.lora import TARGETS
 from das.errors import UserError
-from das.gradients import NORM_CHUNK
-from das.models.lora import TARGETS
-from das.pipeline_keys import side
+from das.gradients.hooks import NORM_CHUNK
+from das.pipelines.keys import side
 
 # Stable Diffusion 1 beside its UNet, from vae/config.json and text_encoder/config.json of its repository.
 AUTOENCODER: dict[str, Any] = {
@@ -135,7 +135,7 @@ def gradient_bytes(network: Network, rows: int, dimension: int, projection: str,
     Args:
         dimension: k.
         projection: its kind; the signs of a count sketch lie beside the weights.
-        workspace: bytes for the gradients of one layer, `das.gradients.CPU_BYTES` or `GPU_BYTES`.
+        workspace: bytes for the gradients of one layer, `das.gradients.hooks.CPU_BYTES` or `GPU_BYTES`.
     """
     largest = 4 * max(math.prod(shape) for shape in network.tensors.values())
     # One buffer for gradients of a weight and one for the inputs that they are formed of.

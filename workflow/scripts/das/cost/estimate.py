@@ -14,21 +14,17 @@ from typing import Any
 
 import pandas as pd
 
-from das import features, generation, latents
-from das.attribution import SPLITS as QUERIES
-from das.attribution import Attribution, attributions, evaluated
-from das.cost.architecture import (
-    build_architecture,
-    forward_bytes,
-    gradient_bytes,
-    training_bytes,
-)
-from das.gradients import CPU_BYTES, GPU_BYTES
+from das.cost.architecture import build_architecture, forward_bytes, gradient_bytes, training_bytes
+from das.data.sources.published import published_files
+from das.diffusion import latents, sampling
+from das.gradients import features
+from das.gradients.hooks import CPU_BYTES, GPU_BYTES
+from das.gradients.projection import projection_dimension
+from das.jobs.blocks import BLOCK_BYTES
 from das.noise import BLOCK
-from das.paths import base_model_folder
-from das.projection import projection_dimension
-from das.shards import BLOCK_BYTES
-from das.sources.published import published_files
+from das.pipelines.families import base_model_folder
+from das.plan.methods import SPLITS as QUERIES
+from das.plan.methods import Attribution, attributions, evaluated
 
 # Seconds per FLOP relative to those of a forward pass, by kind of pass. Medians of five interleaved passes of
 # tests/benchmarks/bench_cost.py on the CIFAR UNet in float32, one thread of an AMD EPYC (Zen 3), lay in three
@@ -40,9 +36,9 @@ OVERHEADS = {
 # Memory of a process that runs a network of next to no size: the line digits, forward there.
 PROCESS_BYTES = 0.55e9
 SPLITS = ("train", "val", "gen")
-# Blocks of `das.shards.BLOCK_BYTES` that scoring holds at once: features, coordinates, squares and scores.
+# Blocks of `BLOCK_BYTES` that scoring holds at once: features, coordinates, squares and scores.
 SCORING_BLOCKS = 4
-# Matrices of the kernel's size that solving it takes; `das.kernel.build_kernel` refuses to start without.
+# Matrices of the kernel's size that solving it takes; `build_kernel` refuses to start without.
 KERNEL_MATRICES = 4
 # Of CLIP's ViT-B/32, which the benchmark uses: weights of its image encoder, and numbers of an embedding.
 CLIP_BYTES, CLIP_DIMENSION = 4 * 88e6, 512
@@ -252,7 +248,7 @@ class Estimator:
         generate, most = self._settings["generate"], self._settings["jobs"]["generated_per_job"]
         per_image = generate["steps"] * (2 if "guidance" in generate else 1)
         longest = min(most, self._counts["gen"])
-        images = min(generation.IMAGES_PER_BATCH, longest)
+        images = min(sampling.IMAGES_PER_BATCH, longest)
         batch = images * per_image // generate["steps"]
         flops = self._network.forward(batch).flops / batch
         memory = forward_bytes(self._network, batch)

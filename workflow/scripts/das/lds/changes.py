@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from das.ablation import Change
 from das.lds.comparison import difference, read_methods
 from das.lds.table import MAIN_RULES
+from das.plan.ablation import Change
 
 COLUMNS = [
     "dataset",

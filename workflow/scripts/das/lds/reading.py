@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from das import artifacts
 from das.errors import UserError
+from das.jobs import artifacts
 from das.lds.correlation import Floats
 from das.lds.resampling import FEWEST_SUBSETS
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das import artifacts
+from das.jobs import artifacts
 from das.lds.correlation import Counts, Floats, centre, lds, mean_spearman, query_lds
 from das.lds.damping import choose_held_out, query_held_out
 from das.lds.resampling import DRAWS, SPLITS, Resamples

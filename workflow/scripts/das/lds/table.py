@@ -33,13 +33,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from das.diffusion.losses import read_losses
 from das.errors import UserError
 from das.lds.correlation import Floats, ceiling, centre, lds, mean_spearman, query_lds
 from das.lds.damping import choose_held_out
 from das.lds.reading import Predicted, require_enough_subsets
 from das.lds.resampling import Resamples
 from das.lds.statistics import MethodStatistics, Statistics, measure_statistics
-from das.losses import read_losses
 
 # Each method has exactly one row per split with one of these.
 MAIN_RULES = ("held_out", "none")

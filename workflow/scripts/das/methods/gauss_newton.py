@@ -1,4 +1,6 @@
-"""Squared inner products in a Gauss-Newton kernel H, which the configuration names; see `das.gauss_newton`.
+"""Squared inner products in a Gauss-Newton kernel H, which the configuration names.
+
+How it is made: `das.gradients.gauss_newton`.
 
 They come from this project; docs/accuracy.md says how well they do. The loss of a model on a query grows with
 the variance of its prediction there, J_q H⁻¹ J_qᵀ with J the Jacobian. H is a sum over training images, and

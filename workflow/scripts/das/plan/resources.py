@@ -1,0 +1,85 @@
+"""What the job of a rule asks a scheduler for, by its wildcards."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from das.plan.needs import JobNeeds, Needs
+from das.plan.plan import Plan, Wildcards
+from das.plan.pools import counterfactual
+from das.plan.shards import gradient_settings, gradients_of
+from das.plan.work import Work
+
+
+def needs(plan: Plan, wildcards: Wildcards, kind: str, models: int = 1) -> Needs:
+    """What a job needs.
+
+    Args:
+        kind: of the job, see `das.plan.needs.JobNeeds`; "train" on all images, and the name of a pool on its
+            subsets.
+        models: that it trains, or evaluates.
+
+    Raises:
+        UserError: the size of the data set's network cannot be told.
+    """
+    settings = plan.dataset(wildcards)
+    work, job = Work(settings), job_needs(plan, wildcards.dataset)
+    if kind == "train":
+        return job.train(work.images["train"], saved=1 + len(settings["train"]["checkpoints"]))
+    if kind == "evaluate":
+        return job.evaluate(models)
+    if kind == "generate":
+        return job.generate(work.longest_generation)
+    if kind == "regenerate":
+        return job.regenerate(counterfactual(plan, wildcards)["queries"])
+    if kind == "encode":
+        return job.encode(work.images["train"])
+    if kind == "errors":
+        return job.errors(work.longest_shard("train"))
+    if kind == "gradients":
+        return job.gradients(work.longest_shard(wildcards.split), gradient_settings(plan, wildcards))
+    if kind == "journeys":
+        return job.journeys(work.longest_shard("gen"), gradient_settings(plan, wildcards))
+    if kind == "kernel":
+        return job.kernel(work.longest_shard("train"), gradient_settings(plan, wildcards))
+    if kind == "join_kernel":
+        return job.join_kernel(gradient_settings(plan, wildcards))
+    if kind == "score":
+        method = plan.method(wildcards)
+        if method.features is None:
+            return job.score(0)
+        features = gradients_of(settings, plan.extended["features"][method.features])
+        return job.score(method.dimension or features["dimension"])
+    return job.train(work.members(kind), models)
+
+
+@cache
+def job_needs(plan: Plan, name: str) -> JobNeeds:
+    """What the jobs of a data set need."""
+    return JobNeeds(plan.datasets[name], plan.config["execution"])
+
+
+def settings_json(plan: Plan, wildcards: Wildcards) -> str:
+    """All settings of a data set as JSON."""
+    return json.dumps(plan.dataset(wildcards))
+
+
+def measured(plan: Plan, wildcards: Wildcards) -> str:
+    """How many jobs of a data set have been measured, and when the last was: then its table is made anew."""
+    files = list(Path("logs", wildcards.dataset).rglob("*.tsv"))
+    return f"{len(files)} files, {max((file.stat().st_mtime for file in files), default=0):.0f}"
+
+
+def gpu_model(plan: Plan, wildcards: Wildcards) -> str:
+    """The type of GPU that a data set's jobs ask a cluster for; empty where any will do, or none."""
+    return plan.config["execution"]["gpu_model"] if plan.dataset(wildcards)["jobs"]["gpus"] else ""
+
+
+def sustained_tflops(plan: Plan, wildcards: Wildcards) -> str:
+    """Assumed speed of the device that the data set's jobs run on, by precision, as JSON."""
+    speeds = plan.config["execution"]["gpu_tflops"]
+    if not plan.dataset(wildcards)["jobs"]["gpus"]:
+        speeds = dict.fromkeys(speeds, plan.config["execution"]["cpu_tflops"])
+    return json.dumps(speeds)

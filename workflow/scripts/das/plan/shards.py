@@ -1,0 +1,67 @@
+"""What the model sees of images, and the shards in which they are worked on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from das.errors import UserError
+from das.plan.plan import Plan, Settings, Wildcards
+from das.plan.work import Work
+
+
+def inputs(plan: Plan, wildcards: Wildcards, split: str) -> str:
+    """What the model sees of a split: the images themselves, or their latents."""
+    folder = "images" if plan.dataset(wildcards)["model"]["family"] == "unet" else "latents"
+    return f"results/{wildcards.dataset}/{folder}/{split.format(**wildcards)}.h5"
+
+
+def train_images(plan: Plan, wildcards: Wildcards, section: str, key: str) -> str:
+    """The training images, no fewer than a setting lists for each query."""
+    found, most = plan.config[section][key], plan.dataset(wildcards)["split"]["train"]
+    if found > most:
+        raise UserError(
+            f"{section}.{key}: found {found}, allowed is at most {most}, the training images of "
+            f"{wildcards.dataset}"
+        )
+    return f"results/{wildcards.dataset}/images/train.h5"
+
+
+def shards(plan: Plan, wildcards: Wildcards, folder: str, split: str) -> list[str]:
+    """The shards of a split in a folder."""
+    where, chosen = folder.format(**wildcards), split.format(**wildcards)
+    number = Work(plan.dataset(wildcards)).shards(chosen)
+    return [f"results/{wildcards.dataset}/{where}/{chosen}/shard-{shard:03d}.h5" for shard in range(number)]
+
+
+def generated_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
+    """The files in which the query images are generated."""
+    number = Work(plan.dataset(wildcards)).generation_jobs
+    return [f"results/{wildcards.dataset}/images/gen/shard-{shard:03d}.h5" for shard in range(number)]
+
+
+def kernel_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
+    """The shards of the kernel that a path names, in its folder: only training images have one."""
+    folder = "results/{dataset}/kernels/{kernel}{variant}".format(**wildcards)
+    number = Work(plan.dataset(wildcards)).shards("train")
+    return [f"{folder}/shard-{shard:03d}.h5" for shard in range(number)]
+
+
+def gradient_settings(plan: Plan, wildcards: Wildcards) -> Settings:
+    """What makes the features, or the kernel, that a path names: timesteps, noise and projection."""
+    section = "features" if "features" in wildcards.keys() else "kernels"  # noqa: SIM118
+    name = wildcards.get("features") or wildcards.get("kernel")
+    if name not in plan.extended[section]:
+        raise UserError(f"{section}: no {name!r}, known are {', '.join(plan.config[section])}")
+    return gradients_of(plan.dataset(wildcards), plan.extended[section][name])
+
+
+def gradients_of(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> Settings:
+    """Settings of a data set's gradients, with what an entry of `features` or `kernels` changes."""
+    return {**settings["gradients"], **entry}
+
+
+def gradient_settings_json(plan: Plan, wildcards: Wildcards) -> str:
+    """The same as JSON."""
+    return json.dumps(gradient_settings(plan, wildcards))

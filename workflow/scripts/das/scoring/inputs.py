@@ -1,0 +1,258 @@
+"""What methods score from: one provider for each kind of input, which opens files and fills in blocks.
+
+See `das.methods.base.Block` for what each gives, and `das.scoring.score` for how they are used together.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.data.clean import LATENTS, PIXELS, clean_shape, read_clean
+from das.diffusion.losses import read_losses
+from das.errors import UserError
+from das.jobs import artifacts
+from das.jobs.blocks import blocks
+from das.plan.methods import KERNEL_AGREES
+from das.scoring.feature_shards import Shards
+from das.scoring.kernel import Damping, Floats, Kernel, SpectralKernel, build_kernel
+
+
+class Provider(ABC):
+    """One kind of input.
+
+    Attributes:
+        artifact: stands for its files when data sets and weights are compared.
+        n, queries: number of training and of query images; None where it does not tell.
+        width: numbers per training image, which decides the size of blocks.
+        before_blocks: whether a method's `prepare` is given it, for all training images.
+    """
+
+    artifact: artifacts.Artifact
+    n: int | None = None
+    queries: int | None = None
+    width: int = 1
+    before_blocks: bool = False
+
+    @abstractmethod
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:
+        """Its fields of `das.methods.Block` for consecutive training images, at a damping if there is one."""
+
+
+class DampedProvider(Provider):
+    """One whose fields depend on the damping of its kernel.
+
+    Args:
+        query: features of the queries, [Q, k].
+    """
+
+    def __init__(self, kernel: Kernel, query: Floats) -> None:
+        self.kernel = kernel
+        self._coordinates = kernel.query(query)
+        self._solved: dict[float, Floats] = {}
+        self._coordinates_of = _latest(kernel.train)
+
+    def inner(self, rows: range, damping: float) -> Floats:
+        """g_qᵀ K g_i, [Q, len(rows)], of consecutive training images; queries are solved for each λ once."""
+        if damping not in self._solved:
+            self._solved[damping] = self.kernel.solve(self._coordinates, damping)
+        return self._solved[damping] @ self._coordinates_of(rows).T
+
+
+class FeatureProvider(Provider):
+    """The input "features": the vectors themselves."""
+
+    def __init__(self, train: Shards, query: Shards) -> None:
+        self.artifact, self.n, self.width = train.provenance, train.n, train.k
+        self.queries: int = query.n
+        self._train, self._query = train, _latest(query.read)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        return {"query_features": self._query(range(self.queries)), "train_features": self._train.read(rows)}
+
+
+class KernelProvider(DampedProvider):
+    """The inputs "kernel", "leverage" and "norms".
+
+    Args:
+        given: artifact "kernel" that takes the place of the features' own kernel, or None.
+        wanted: the inputs of the method.
+    """
+
+    def __init__(self, train: Shards, query: Shards, given: Path | None, wanted: Sequence[str]) -> None:
+        self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
+        self._wanted, self.own = wanted, given is None
+        matrix = None if given is None else read_kernel(given, train)
+        # The own kernel may have to choose a damping, by its spectrum.
+        inner_alone = given is not None and not {"leverage", "norms"} & set(wanted)
+        super().__init__(build_kernel(train, matrix, inner_alone), query.read(range(query.n)))
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        if damping is None:
+            return {}
+        given = {}
+        if "kernel" in self._wanted:
+            given["inner"] = self.inner(rows, damping.absolute)
+        if isinstance(self.kernel, SpectralKernel):
+            train = self._coordinates_of(rows)
+            if "leverage" in self._wanted:
+                given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
+            if "norms" in self._wanted:
+                given["kernel_norm"], given["feature_norm"] = self.kernel.norms(train, damping.absolute)
+        return given
+
+
+class ErrorProvider(Provider):
+    """The input "errors": at all timesteps at which they were measured, or at one of them."""
+
+    before_blocks = True
+
+    def __init__(self, path: Path, timestep: int | None) -> None:
+        with artifacts.read(path, "errors") as artifact:
+            self.artifact, shape = artifact, artifact.shape("error")
+            self.n = shape[0]
+            if timestep is None:
+                errors = artifact.read("error", (self.n, None), np.float32)
+            else:
+                measured = artifact.read("timesteps", shape[1:], np.int64)
+                if timestep not in measured:
+                    raise UserError(
+                        f"{path}: errors were measured at {len(measured)} timesteps without {timestep}, at "
+                        "which there are gradients; set errors.timesteps to a multiple of gradients.timesteps"
+                    )
+                column = int(np.flatnonzero(measured == timestep)[0])
+                errors = artifact.read("error", (self.n, None), np.float32, column=column)[:, None]
+        self._errors = errors.astype(np.float64)
+        self.residual: Floats = np.sqrt(self._errors).mean(1)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        return {"errors": self._errors[rows.start : rows.stop]}
+
+
+class ImageProvider(Provider):
+    """The input "images": pixels, or latents, in float32, which holds them."""
+
+    def __init__(self, train: Path, query: Path) -> None:
+        with artifacts.read(train, PIXELS, LATENTS) as artifact:
+            self.artifact = artifact
+            self.n, *shape = clean_shape(artifact)
+        with artifacts.read(query, PIXELS, LATENTS) as artifact:
+            artifacts.require_same("dataset", self.artifact, artifact)
+            self.queries, *query_shape = clean_shape(artifact)
+            if query_shape != shape:
+                raise UserError(
+                    f"{query}: images have shape {query_shape}, but those of {train} have {shape}"
+                )
+            self._query = read_clean(artifact, range(self.queries))
+        self.width = math.prod(shape)
+        self._path = train
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
+            return {"query_pixels": self._query, "train_pixels": read_clean(artifact, rows)}
+
+
+class ImageKernelProvider(ImageProvider, DampedProvider):
+    """The input "image_kernel": of pixels, or latents, as if they were features."""
+
+    def __init__(self, train: Path, query: Path) -> None:
+        ImageProvider.__init__(self, train, query)
+        images = _CentredImages(train)
+        DampedProvider.__init__(self, build_kernel(images, inner_alone=True), self._query - images.mean)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        if damping is None:
+            return {}
+        # Relative to this kernel: beside that of gradients its scale is another one.
+        absolute = self.kernel.damping(damping.relative).absolute
+        return {"image_inner": self.inner(rows, absolute)}
+
+
+class _CentredImages:
+    """Images [n, k] less their mean [k], read by blocks of rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with artifacts.read(path, PIXELS, LATENTS) as artifact:
+            self.n, *shape = clean_shape(artifact)
+        self.k, self.mean = math.prod(shape), np.zeros(1)
+        total = sum(self.read(rows).sum(0) for rows in blocks(self.n, self.k))
+        self.mean = np.asarray(total) / self.n
+
+    def read(self, rows: range) -> Floats:
+        with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
+            return read_clean(artifact, rows).astype(np.float64) - self.mean
+
+
+class EmbeddingProvider(Provider):
+    """The input "embeddings": of images, by CLIP."""
+
+    def __init__(self, train: Path, query: Path) -> None:
+        with artifacts.read(train, "embeddings") as artifact:
+            self.artifact = artifact
+            self.n, self.width = artifact.shape("embeddings")
+            self._train = artifact.read("embeddings", (None, None), np.float32).astype(np.float64)
+        with artifacts.read(query, "embeddings") as artifact:
+            artifacts.require_same("dataset", self.artifact, artifact)
+            artifacts.require_same("weights", self.artifact, artifact)
+            self._query = artifact.read("embeddings", (None, self.width), np.float32).astype(np.float64)
+        self.queries = len(self._query)
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        return {"query_embeddings": self._query, "train_embeddings": self._train[rows.start : rows.stop]}
+
+
+class RetrainingProvider(Provider):
+    """The input "retraining": which models saw which images, and what they lose on a split's queries."""
+
+    before_blocks = True
+
+    def __init__(self, subsets: Path, losses: Sequence[Path], split: str) -> None:
+        with artifacts.read(subsets, "subsets") as artifact:
+            self.artifact = artifact
+            self._membership = artifact.read("membership", (None, None), np.bool_)
+        models, self.n = self._membership.shape
+        self._losses = read_losses(losses, split, self.artifact, models, None).mean(0)
+        self.queries = self._losses.shape[1]
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        members = self._membership[:, rows.start : rows.stop].astype(np.float64)
+        return {"retrained_on": members, "retrained_losses": self._losses}
+
+
+def read_kernel(path: Path, features: Shards) -> NDArray[np.float64]:
+    """The matrix in an artifact "kernel", which must be of the model and the projection of the features.
+
+    Raises:
+        UserError: it is of others; names both files and what differs.
+    """
+    with artifacts.read(path, "kernel") as artifact:
+        for name in ("dataset", "weights"):
+            artifacts.require_same(name, features.provenance, artifact)
+        for name in KERNEL_AGREES:
+            found, expected = artifact.settings.get(name), features.settings.get(name)
+            if found != expected:
+                raise UserError(
+                    f"{path}: {name} is {found!r}, but the features {features.provenance.path} have "
+                    f"{expected!r}; they must agree"
+                )
+        return artifact.read("kernel", (features.k, features.k), np.float64)
+
+
+def _latest(read: Callable[[range], Floats]) -> Callable[[range], Floats]:
+    """The function, which keeps its last result: every damping asks for the same rows."""
+    kept: dict[range, Floats] = {}
+
+    def cached(rows: range) -> Floats:
+        if rows not in kept:
+            kept.clear()
+            kept[rows] = read(rows)
+        return kept[rows]
+
+    return cached
