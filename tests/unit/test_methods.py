@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import weakref
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from das.methods import METHODS, Block, Method, method
 from das.plan.methods import Candidates
 from das.scoring import inputs
 from das.scoring.score import predict_losses, score_images
-from das.scoring.scorer import Part, Sources
+from das.scoring.scorer import Sources
 
 N, Q, S, T, M = 13, 4, 6, 5, 10
 DAMPINGS = [0.01, 0.3, 10.0]
@@ -44,23 +43,33 @@ class Toy:
         self.membership = random.random((S, N)) < 0.5
         self.retrained = random.random((M, N)) < 0.5
         self.losses = random.random((2, M, 3, Q)).astype(np.float32)  # [seeds, M, draws, Q]
-        self.part = Part(
-            self.shards("train", self.features, cuts),
-            self.shards("val", self.query_features, (0, 1, Q)),
-            self.array("errors", "error", self.error, timesteps=np.arange(T) * 10),
-        )
-        self.sources = Sources(
-            [self.part],
-            train_images=self.array("images", "images", self.images),
-            query_images=self.array("images", "images", self.query_images, "query.h5"),
-            train_embeddings=self.array("embeddings", "embeddings", self.embeddings, weights="c"),
-            query_embeddings=self.array(
-                "embeddings", "embeddings", self.query_embeddings, "query_embeddings.h5", weights="c"
-            ),
-            retrained_subsets=self.array("subsets", "membership", self.retrained, "retrained.h5", weights=""),
-            retrained_losses=[self.loss(m, r) for m in reversed(range(M)) for r in (0, 1)],
-        )
+        self.part = {
+            "train_features": self.shards("train", self.features, cuts),
+            "query_features": self.shards("val", self.query_features, (0, 1, Q)),
+            "train_errors": [self.array("errors", "error", self.error, timesteps=np.arange(T) * 10)],
+        }
+        self.shared = {
+            "train_images": [self.array("images", "images", self.images)],
+            "query_images": [self.array("images", "images", self.query_images, "query.h5")],
+            "train_embeddings": [self.array("embeddings", "embeddings", self.embeddings, weights="c")],
+            "query_embeddings": [
+                self.array(
+                    "embeddings", "embeddings", self.query_embeddings, "query_embeddings.h5", weights="c"
+                )
+            ],
+            "retrained_subsets": [
+                self.array("subsets", "membership", self.retrained, "retrained.h5", weights="")
+            ],
+            "retrained_losses": [self.loss(m, r) for m in reversed(range(M)) for r in (0, 1)],
+        }
+        self.sources = self.scored_from([self.part])
         self.subsets = self.array("subsets", "membership", self.membership, weights="")
+
+    def scored_from(self, parts, without=(), **more):
+        """The sources of a method: files of each part, and those of all parts but for some."""
+        files = {name: [part[name] for part in parts] for name in parts[0]}
+        files |= {name: [found] for name, found in self.shared.items() if name not in without}
+        return Sources(files, **more)
 
     def shards(self, name, features, cuts):
         return [write_shard(self.folder / f"{name}-{a}.h5", features[a:b], a) for a, b in pairwise(cuts)]
@@ -85,11 +94,11 @@ class Toy:
         other.features = self.random.normal(size=(N, self.k)).astype(np.float32)
         other.query_features = self.random.normal(size=(Q, self.k)).astype(np.float32)
         other.error = self.random.random((N, T)).astype(np.float32)
-        part = Part(
-            other.shards("train", other.features, self.cuts),
-            other.shards("val", other.query_features, (0, Q)),
-            other.array("errors", "error", other.error),
-        )
+        part = {
+            "train_features": other.shards("train", other.features, self.cuts),
+            "query_features": other.shards("val", other.query_features, (0, Q)),
+            "train_errors": [other.array("errors", "error", other.error)],
+        }
         return other, part
 
     def dense(self, name, relative, H=None):
@@ -157,10 +166,11 @@ def cosines(a, b):
 ALL = sorted(METHODS)
 
 
-def predict(toy, name, **changes):
+def predict(toy, name, without=(), **changes):
+    """Predictions of a method, from other files in the place of some, or without them."""
     output = toy.folder / "out" / "predictions.h5"
-    part = {key: changes.pop(key) for key in list(changes) if key in vars(toy.part)}
-    sources = replace(toy.sources, **({"parts": [replace(toy.part, **part)]} | changes))
+    files = {key: found for key, found in (toy.part | toy.shared | changes).items() if key not in without}
+    sources = Sources({key: [found] for key, found in files.items()})
     predict_losses(methods.get(name), sources, toy.subsets, DAMPINGS, output)
     return h5py.File(output)
 
@@ -235,13 +245,13 @@ def test_inputs_that_do_not_belong_together_are_refused(tmp_path):
     wide = toy.array("images", "images", np.zeros((Q, 3, 4, 1), np.uint8), "wide.h5")
     foreign = [write_shard(tmp_path / "foreign.h5", toy.query_features, 0, settings={"seed": 9})]
     for name, changes, message in [
-        ("das", {"errors": short}, r"short\.h5: holds 12 images, the other inputs 13"),
-        ("das", {"errors": other}, r"other\.h5: weights is 'v'"),
-        ("das", {"errors": elsewhere}, r"elsewhere\.h5: dataset is 'digits'"),
-        ("das", {"errors": None}, r"training errors: the method needs them"),
+        ("das", {"train_errors": [short]}, r"short\.h5: holds 12 images, the other inputs 13"),
+        ("das", {"train_errors": [other]}, r"other\.h5: weights is 'v'"),
+        ("das", {"train_errors": [elsewhere]}, r"elsewhere\.h5: dataset is 'digits'"),
+        ("das", {"without": ["train_errors"]}, r"training errors: the method needs them"),
         ("das", {"query_features": foreign}, r"foreign\.h5: settings is '{\"seed\": 9}'"),
         ("das", {"train_features": ()}, "no shards"),
-        ("raw_dot", {"query_images": wide}, r"wide\.h5: images have shape"),
+        ("raw_dot", {"query_images": [wide]}, r"wide\.h5: images have shape"),
     ]:
         with pytest.raises(UserError, match=message):
             predict(toy, name, **changes)
@@ -303,7 +313,7 @@ def test_only_one_part_has_its_kernel_in_memory(tmp_path, monkeypatch):
         return kernel
 
     monkeypatch.setattr(inputs, "build_kernel", counted)
-    both = replace(toy.sources, parts=[toy.part] * 3)
+    both = toy.scored_from([toy.part] * 3)
     predict_losses(METHODS["das"], both, toy.subsets, DAMPINGS, tmp_path / "p.h5")
     score_images(METHODS["das"], both, [0.3], "number", 5, tmp_path / "s.h5")
     assert most == [1] * 6
@@ -341,8 +351,8 @@ def test_the_registry_needs_only_numpy():
     assert done.returncode == 0, done.stderr
 
 
-def scores_of(toy, name, tmp_path, relative=0.3, **changes):
-    sources = replace(toy.sources, **changes)
+def scores_of(toy, name, tmp_path, relative=0.3, parts=None, **changes):
+    sources = toy.scored_from(parts or [toy.part], **changes)
     score_images(METHODS[name], sources, [relative], "held_out", 5, tmp_path / "scores.h5")
     with h5py.File(tmp_path / "scores.h5") as file:
         return file["scores"][:]
@@ -356,9 +366,7 @@ def test_scores_over_models_are_the_mean_of_each_models_scores(tmp_path, name):
     found = scores_of(toy, name, tmp_path, parts=[toy.part, part])
     expected = (toy.dense(name, 0.3) + other.dense(name, 0.3)) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    predict_losses(
-        METHODS[name], replace(toy.sources, parts=[toy.part, part]), toy.subsets, [0.3], tmp_path / "p.h5"
-    )
+    predict_losses(METHODS[name], toy.scored_from([toy.part, part]), toy.subsets, [0.3], tmp_path / "p.h5")
     with h5py.File(tmp_path / "p.h5") as file:
         np.testing.assert_allclose(
             file["prediction"][0], -toy.membership.astype(float) @ expected.T, rtol=1e-4, atol=1e-5
@@ -372,11 +380,10 @@ def test_das_over_timesteps_is_equation_16(tmp_path, k):
     timesteps = [10, 40]  # of 0, 10, ..., at which there are errors
     random = np.random.default_rng(0)
     train, query = (random.normal(size=(n, 2, k)).astype(np.float32) for n in (N, Q))
-    part = replace(
-        toy.part,
-        train_features=[write_shard(tmp_path / "by_t.h5", train, 0, timesteps=timesteps)],
-        query_features=[write_shard(tmp_path / "by_q.h5", query, 0, timesteps=timesteps)],
-    )
+    part = toy.part | {
+        "train_features": [write_shard(tmp_path / "by_t.h5", train, 0, timesteps=timesteps)],
+        "query_features": [write_shard(tmp_path / "by_q.h5", query, 0, timesteps=timesteps)],
+    }
     found = scores_of(toy, "das", tmp_path, parts=[part], by_timestep=True)
     expected = np.zeros((Q, N))
     for position, column in enumerate([1, 4]):
@@ -391,7 +398,7 @@ def test_das_over_timesteps_is_equation_16(tmp_path, k):
         write_shard(tmp_path / f"late_{n}.h5", f, 0, timesteps=[10, 45])
         for n, f in [("t", train), ("q", query)]
     ]
-    part = replace(part, train_features=late[:1], query_features=late[1:])
+    part |= {"train_features": late[:1], "query_features": late[1:]}
     with pytest.raises(UserError, match=r"errors\.h5: errors were measured at 5 timesteps without 45"):
         scores_of(toy, "das", tmp_path, parts=[part], by_timestep=True)
 
@@ -403,20 +410,17 @@ def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path):
     settings = {"projection": "count-sketch", "dimension": 6, "projection_seed": 0}
     with artifacts.write(kernel, "kernel", "toy", settings, "w") as file:
         file["kernel"] = J.T @ J
-    parts = [
-        replace(
-            toy.part,
-            train_features=[write_shard(tmp_path / "t.h5", toy.features, 0, settings=settings)],
-            query_features=[write_shard(tmp_path / "q.h5", toy.query_features, 0, settings=settings)],
-            kernel=kernel,
-        )
-    ]
-    found = scores_of(toy, "das_gn", tmp_path, parts=parts)
+    part = toy.part | {
+        "train_features": [write_shard(tmp_path / "t.h5", toy.features, 0, settings=settings)],
+        "query_features": [write_shard(tmp_path / "q.h5", toy.query_features, 0, settings=settings)],
+        "kernels": [kernel],
+    }
+    found = scores_of(toy, "das_gn", tmp_path, parts=[part])
     np.testing.assert_allclose(found, toy.dense("das_gn", 0.3, J.T @ J), rtol=1e-4, atol=1e-6)
     with artifacts.write(kernel, "kernel", "toy", settings | {"projection_seed": 1}, "w") as file:
         file["kernel"] = J.T @ J
     with pytest.raises(UserError, match=r"kernel\.h5: projection_seed is 1, but the features .*t\.h5 have 0"):
-        scores_of(toy, "das_gn", tmp_path, parts=parts)
+        scores_of(toy, "das_gn", tmp_path, parts=[part])
 
 
 @pytest.mark.parametrize("by", ["raw", "clip"])
@@ -432,33 +436,33 @@ def test_only_the_nearest_candidates_are_scored(tmp_path, by, monkeypatch):
 
 def test_predictions_say_what_their_files_cost(tmp_path):
     toy = Toy(tmp_path, 6)
-    files = [*toy.part.train_features, *toy.part.query_features, toy.part.errors]
+    train_files, query_files, [errors] = toy.part.values()
+    files = [*train_files, *query_files, errors]
     for seconds, path in enumerate(files):
         with h5py.File(path, "a") as file:
             file.attrs["seconds"] = 100.0 * seconds
     with h5py.File(files[0], "a") as file:
         file.attrs["training_seconds"] = 5000.0
-    none = {"train_embeddings": None, "query_embeddings": None, "retrained_losses": ()}
-    with predict(toy, "das", **none) as file:
+    none = ("train_embeddings", "query_embeddings", "retrained_losses")
+    with predict(toy, "das", without=none) as file:
         own = file.attrs["cost_seconds"] - 5000 - 100 * sum(range(len(files)))
         assert 0 < own < 100
         assert file.attrs["cost_bytes"] == sum(path.stat().st_size for path in files)
-    sources = replace(toy.sources, **none)
+    sources = toy.scored_from([toy.part], without=none)
     score_images(methods.get("das"), sources, [0.1], "number", 3, tmp_path / "scores.h5")
     with h5py.File(tmp_path / "scores.h5") as file:
         costs = {step.pop("step"): step for step in json.loads(file.attrs["costs"])}
-    train, query = len(toy.part.train_features), len(toy.part.query_features)
-    size = toy.part.errors.stat().st_size
+    train, query, size = len(train_files), len(query_files), errors.stat().st_size
     assert costs == {
         "gradients of the training images": {
             "files": train,
             "seconds": 100 * sum(range(train)),
-            "bytes": sum(path.stat().st_size for path in toy.part.train_features),
+            "bytes": sum(path.stat().st_size for path in train_files),
         },
         "gradients of the pictures": {
             "files": query,
             "seconds": 100 * sum(range(train, train + query)),
-            "bytes": sum(path.stat().st_size for path in toy.part.query_features),
+            "bytes": sum(path.stat().st_size for path in query_files),
         },
         "errors of the training images": {"files": 1, "seconds": 100 * (train + query), "bytes": size},
         "training of further models": {"files": 1, "seconds": 5000, "bytes": 0},
@@ -478,7 +482,7 @@ def gcv_of(toy, relative):
 def test_a_damping_is_chosen_without_retrained_models(tmp_path, k):
     toy = Toy(tmp_path, k)
     other, part = toy.another("second")
-    both = replace(toy.sources, parts=[toy.part, part])
+    both = toy.scored_from([toy.part, part])
     chosen = [min(DAMPINGS, key=lambda relative: gcv_of(t, relative)) for t in (toy, other)]
     expected = sum(t.dense("das", relative) for t, relative in zip((toy, other), chosen, strict=True)) / 2
     predict_losses(METHODS["das"], both, toy.subsets, DAMPINGS, tmp_path / "p.h5")

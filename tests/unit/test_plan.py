@@ -356,7 +356,7 @@ def test_a_method_is_scored_from_its_own_files(planning):
         "results/tiny/errors/train.h5",
     ]
     options = evaluation.scoring_options(plan, wildcards)
-    assert options.count("--train-features") == 2
+    assert options.count("--read train_features ") == 2
     assert evaluation.method_options(plan, wildcards) == "--score das --split gen"
 
 

@@ -18,8 +18,9 @@ from types import ModuleType
 
 from das.errors import UserError
 from das.methods.base import Block, Method, method
+from das.methods.inputs import Files, Input, declare
 
-__all__ = ["METHODS", "Block", "Method", "get", "load", "method"]
+__all__ = ["METHODS", "Block", "Files", "Input", "Method", "declare", "get", "load", "method"]
 
 
 def get(name: str, modules: Iterable[Path] = ()) -> Method:

@@ -3,47 +3,66 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from das.errors import UserError
 from das.jobs.code import SCRIPTS, code_of
+from das.methods.inputs import INPUTS
 from das.plan.methods import JOURNEY, evaluated
 from das.plan.paths import nameable
 from das.plan.plan import Plan, Wildcards
-from das.plan.pools import counterfactual, losses, outcomes
-from das.plan.shards import inputs, shards
+from das.plan.pools import counterfactual, losses, outcomes, pool_models
+from das.plan.shards import shards
 from das.plan.sources import content_of
 
 
-def scoring_files(plan: Plan, wildcards: Wildcards) -> dict[str, list[str]]:
-    """Files that a method's scores are computed from, by name; of several parts, one part after another."""
+def scoring_parts(plan: Plan, wildcards: Wildcards) -> dict[str, list[list[str]]]:
+    """Files that a method's scores are computed from, by name: of each part, or of all parts at once."""
     method, settings = plan.method(wildcards), plan.dataset(wildcards)
-    folder, split = f"results/{wildcards.dataset}", wildcards.split
-    variants = method.variants(settings)
-    files: dict[str, list[str]] = {}
-    if method.features:
-        journey = JOURNEY if method.queries == "journey" else ""
-        for name, chosen, suffix in (("train", "train", ""), ("query", split, journey)):
-            files[f"{name}_features"] = [
-                file
-                for variant in variants
-                for file in shards(plan, wildcards, f"gradients/{method.features}{variant}{suffix}", chosen)
-            ]
-    if method.kernel:
-        files["kernels"] = [f"{folder}/kernels/{method.kernel}{variant}.h5" for variant in variants]
-    if "errors" in method.inputs:
-        files["train_errors"] = [f"{folder}/errors{variant}/train.h5" for variant in variants]
-    if {"images", "image_kernel"} & method.inputs:
-        files["train_images"] = [inputs(plan, wildcards, "train")]
-        files["query_images"] = [inputs(plan, wildcards, split)]
-    if "embeddings" in method.inputs:
-        files["train_embeddings"] = [f"{folder}/embeddings/clip/train.h5"]
-        files["query_embeddings"] = [f"{folder}/embeddings/clip/{split}.h5"]
-    if "retraining" in method.inputs:
-        files["retrained_subsets"] = [f"{folder}/retrain/subsets.h5"]
-        files["retrained_losses"] = losses(plan, wildcards, "retrain")
-    return files
+    named = {
+        "split": wildcards.split,
+        "space": "images" if settings["model"]["family"] == "unet" else "latents",
+        "features": method.features,
+        "kernel": method.kernel,
+        "journey": JOURNEY if method.queries == "journey" else "",
+    }
+    declared = {
+        name: files.where
+        for each in INPUTS.values()
+        if each.name in method.inputs
+        for name, files in each.files.items()
+    }
+    found = {}
+    for name, where in declared.items():
+        placeholders = set(re.findall(r"{(\w+)}", where))
+        if any(named.get(placeholder, "") is None for placeholder in placeholders):
+            continue  # such as the kernel of a method that uses its features' own
+        variants = method.variants(settings) if "variant" in placeholders else [""]
+        found[name] = [_expanded(plan, wildcards, where, named | {"variant": v}) for v in variants]
+    return found
+
+
+def _expanded(plan: Plan, wildcards: Wildcards, where: str, named: Mapping[str, str | None]) -> list[str]:
+    """The files that a path of `das.methods.inputs.Files` stands for, of one part."""
+    if "{model}" in where:
+        losses(plan, wildcards, "retrain")  # refuses a pool without models
+        models = pool_models(plan.dataset(wildcards), "retrain")
+        return [f"results/{wildcards.dataset}/{where.format(model=model, **named)}" for model in models]
+    path = where.format(shard="{shard}", **named)
+    if not path.endswith("/{shard}.h5"):
+        return [f"results/{wildcards.dataset}/{path}"]
+    folder, split, _ = path.rsplit("/", 2)
+    return shards(plan, wildcards, folder, split)
+
+
+def scoring_files(plan: Plan, wildcards: Wildcards) -> dict[str, list[str]]:
+    """The same without parts, for Snakemake."""
+    return {
+        name: [file for part in parts for file in part]
+        for name, parts in scoring_parts(plan, wildcards).items()
+    }
 
 
 def rule_files(plan: Plan, wildcards: Wildcards) -> list[str]:
@@ -83,13 +102,12 @@ def module_options(plan: Plan, wildcards: Wildcards) -> str:
 
 def scoring_options(plan: Plan, wildcards: Wildcards) -> str:
     """Command line options for the files that a method scores from."""
-    parts = len(plan.method(wildcards).variants(plan.dataset(wildcards)))
-    options = [module_options(plan, wildcards)]
-    for name, files in scoring_files(plan, wildcards).items():
-        flag = f"--{name.replace('_', '-')}"
-        size = len(files) // parts if name in ("train_features", "query_features") else len(files)
-        options += [f"{flag} {' '.join(files[first : first + size])}" for first in range(0, len(files), size)]
-    return " ".join(options)
+    files = [
+        f"--read {name} {' '.join(part)}"
+        for name, parts in scoring_parts(plan, wildcards).items()
+        for part in parts
+    ]
+    return " ".join([module_options(plan, wildcards), *files])
 
 
 def dampings(plan: Plan, wildcards: Wildcards) -> list[float]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from das.errors import UserError
 from das.methods import METHODS, Method
+from das.methods.inputs import INPUTS
 
 OVER = ("checkpoints", "seeds", "timesteps")
 SPLITS = ("val", "gen")
@@ -130,7 +131,7 @@ class Attribution:
 
     @property
     def inputs(self) -> set[str]:
-        """What it reads, of `das.methods.base.INPUTS`: what its rule does, and its candidates' rule."""
+        """What it reads, of `das.methods.inputs`: what its rule does, and its candidates' rule."""
         return {*self.rule.inputs, *(self.candidates.rule.inputs if self.candidates else ())}
 
     @property
@@ -160,17 +161,8 @@ class Attribution:
             problem = self._missing_of_features(config, settings)
             if problem is not None:
                 return problem
-        if "embeddings" in self.inputs and config["clip"]["model"] is None:
-            return (
-                "clip.model: not set; name a folder with a CLIP model, or one on the hub such as "
-                "openai/clip-vit-base-patch32"
-            )
-        if "retraining" in self.inputs and settings["retrain"]["subsets"] < 8:
-            found = settings["retrain"]["subsets"]
-            return (
-                f"retrain.subsets: found {found}, needed are 8 or more models besides those of the evaluation"
-            )
-        return None
+        lacking = (INPUTS[name].missing(config, settings) for name in INPUTS if name in self.inputs)
+        return next((problem for problem in lacking if problem is not None), None)
 
     def _missing_of_features(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
         """The same, of what the features must be for this method."""

@@ -1,14 +1,16 @@
-"""What methods score from: one provider for each kind of input, which opens files and fills in blocks.
+"""The inputs of `das.methods.inputs`, opened: each checks its files and fills in its fields of blocks.
 
-See `das.methods.base.Block` for what each gives, and `das.scoring.score` for how they are used together.
+`das.scoring.scorer` opens them, and `das.scoring.score` uses them together.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,15 +25,35 @@ from das.plan.methods import KERNEL_AGREES
 from das.scoring.feature_shards import Shards
 from das.scoring.kernel import Damping, Floats, Kernel, SpectralKernel, build_kernel
 
+Opened = Mapping[str, Sequence[Path]]
 
-class Provider(ABC):
-    """One kind of input.
+
+@dataclass(frozen=True)
+class Scene:
+    """How a method's inputs are opened, besides the files.
+
+    Attributes:
+        wanted: the inputs of the method.
+        split: which the queries are, val or gen.
+        dimension: fold features to so many numbers, None for all of them.
+        timestep: position and number of the timestep of which features and errors are read; None for all.
+    """
+
+    wanted: Sequence[str]
+    split: str = "val"
+    dimension: int | None = None
+    timestep: tuple[int, int] | None = None
+
+
+class OpenInput(ABC):
+    """An input of `das.methods.inputs` with its files opened and checked. A subclass takes files and scene.
 
     Attributes:
         artifact: stands for its files when data sets and weights are compared.
         n, queries: number of training and of query images; None where it does not tell.
         width: numbers per training image, which decides the size of blocks.
         before_blocks: whether a method's `prepare` is given it, for all training images.
+        record: what it adds to the settings that scores keep.
     """
 
     artifact: artifacts.Artifact
@@ -39,13 +61,30 @@ class Provider(ABC):
     queries: int | None = None
     width: int = 1
     before_blocks: bool = False
+    record: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:
         """Its fields of `das.methods.Block` for consecutive training images, at a damping if there is one."""
 
+    def loaded(self) -> OpenInput:
+        """Itself, ready for blocks, with what is too large to hold for several models at once."""
+        return self
 
-class DampedProvider(Provider):
+
+def _file(files: Opened, name: str, what: str) -> Path:
+    """The one file of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in files:
+        raise UserError(f"{what}: the method needs them, no file was given")
+    [path] = files[name]
+    return path
+
+
+class DampedInput(OpenInput):
     """One whose fields depend on the damping of its kernel.
 
     Args:
@@ -65,20 +104,39 @@ class DampedProvider(Provider):
         return self._solved[damping] @ self._coordinates_of(rows).T
 
 
-class FeatureProvider(Provider):
+class FeatureInput(OpenInput):
     """The input "features": the vectors themselves."""
 
-    def __init__(self, train: Shards, query: Shards) -> None:
-        self.artifact, self.n, self.width = train.provenance, train.n, train.k
-        self.queries: int = query.n
-        self._train, self._query = train, _latest(query.read)
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        chosen = {"timestep": scene.timestep and scene.timestep[0], "dimension": scene.dimension}
+        self.train = Shards(files.get("train_features", ()), **chosen)
+        self.query = Shards(files.get("query_features", ()), **chosen)
+        self.train.require_same(self.query)
+        self.artifact, self.n, self.width = self.train.provenance, self.train.n, self.train.k
+        self.queries: int = self.query.n
+        self.record = {"features": self.train.settings}
+        self._read_query = _latest(self.query.read)
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
-        return {"query_features": self._query(range(self.queries)), "train_features": self._train.read(rows)}
+        queries = self._read_query(range(self.queries))
+        return {"query_features": queries, "train_features": self.train.read(rows)}
 
 
-class KernelProvider(DampedProvider):
-    """The inputs "kernel", "leverage" and "norms".
+class KernelInput(FeatureInput):
+    """The inputs "kernel", "leverage" and "norms", before the kernel is built."""
+
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        super().__init__(files, scene)
+        self._wanted = scene.wanted
+        self._given = files["kernels"][0] if "kernels" in files else None
+
+    def loaded(self) -> LoadedKernel:
+        """With its kernel: the features' own, or the one that was given."""
+        return LoadedKernel(self.train, self.query, self._given, self._wanted)
+
+
+class LoadedKernel(DampedInput):
+    """The same with its kernel.
 
     Args:
         given: artifact "kernel" that takes the place of the features' own kernel, or None.
@@ -108,19 +166,21 @@ class KernelProvider(DampedProvider):
         return given
 
 
-class ErrorProvider(Provider):
+class ErrorInput(OpenInput):
     """The input "errors": at all timesteps at which they were measured, or at one of them."""
 
     before_blocks = True
 
-    def __init__(self, path: Path, timestep: int | None) -> None:
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        path = _file(files, "train_errors", "training errors")
         with artifacts.read(path, "errors") as artifact:
             self.artifact, shape = artifact, artifact.shape("error")
             self.n = shape[0]
-            if timestep is None:
+            if scene.timestep is None:
                 errors = artifact.read("error", (self.n, None), np.float32)
             else:
                 measured = artifact.read("timesteps", shape[1:], np.int64)
+                timestep = scene.timestep[1]
                 if timestep not in measured:
                     raise UserError(
                         f"{path}: errors were measured at {len(measured)} timesteps without {timestep}, at "
@@ -135,10 +195,12 @@ class ErrorProvider(Provider):
         return {"errors": self._errors[rows.start : rows.stop]}
 
 
-class ImageProvider(Provider):
+class ImageInput(OpenInput):
     """The input "images": pixels, or latents, in float32, which holds them."""
 
-    def __init__(self, train: Path, query: Path) -> None:
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        train = _file(files, "train_images", "images")
+        query = _file(files, "query_images", "query images")
         with artifacts.read(train, PIXELS, LATENTS) as artifact:
             self.artifact = artifact
             self.n, *shape = clean_shape(artifact)
@@ -158,13 +220,13 @@ class ImageProvider(Provider):
             return {"query_pixels": self._query, "train_pixels": read_clean(artifact, rows)}
 
 
-class ImageKernelProvider(ImageProvider, DampedProvider):
+class ImageKernelInput(ImageInput, DampedInput):
     """The input "image_kernel": of pixels, or latents, as if they were features."""
 
-    def __init__(self, train: Path, query: Path) -> None:
-        ImageProvider.__init__(self, train, query)
-        images = _CentredImages(train)
-        DampedProvider.__init__(self, build_kernel(images, inner_alone=True), self._query - images.mean)
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        ImageInput.__init__(self, files, scene)
+        images = _CentredImages(self._path)
+        DampedInput.__init__(self, build_kernel(images, inner_alone=True), self._query - images.mean)
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         if damping is None:
@@ -190,10 +252,12 @@ class _CentredImages:
             return read_clean(artifact, rows).astype(np.float64) - self.mean
 
 
-class EmbeddingProvider(Provider):
+class EmbeddingInput(OpenInput):
     """The input "embeddings": of images, by CLIP."""
 
-    def __init__(self, train: Path, query: Path) -> None:
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        train = _file(files, "train_embeddings", "embeddings")
+        query = _file(files, "query_embeddings", "query embeddings")
         with artifacts.read(train, "embeddings") as artifact:
             self.artifact = artifact
             self.n, self.width = artifact.shape("embeddings")
@@ -208,17 +272,20 @@ class EmbeddingProvider(Provider):
         return {"query_embeddings": self._query, "train_embeddings": self._train[rows.start : rows.stop]}
 
 
-class RetrainingProvider(Provider):
+class RetrainingInput(OpenInput):
     """The input "retraining": which models saw which images, and what they lose on a split's queries."""
 
     before_blocks = True
 
-    def __init__(self, subsets: Path, losses: Sequence[Path], split: str) -> None:
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        subsets = _file(files, "retrained_subsets", "subsets of retrained models")
         with artifacts.read(subsets, "subsets") as artifact:
             self.artifact = artifact
             self._membership = artifact.read("membership", (None, None), np.bool_)
         models, self.n = self._membership.shape
-        self._losses = read_losses(losses, split, self.artifact, models, None).mean(0)
+        self._losses = read_losses(
+            files.get("retrained_losses", ()), scene.split, self.artifact, models, None
+        ).mean(0)
         self.queries = self._losses.shape[1]
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,71 +15,52 @@ from das.errors import UserError
 from das.jobs import artifacts
 from das.jobs.blocks import blocks
 from das.methods import Block, Method
+from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring.feature_shards import Shards
-from das.scoring.inputs import (
-    DampedProvider,
-    EmbeddingProvider,
-    ErrorProvider,
-    FeatureProvider,
-    ImageKernelProvider,
-    ImageProvider,
-    KernelProvider,
-    Provider,
-    RetrainingProvider,
-)
+from das.scoring.inputs import DampedInput, ErrorInput, LoadedKernel, Opened, OpenInput, Scene
 from das.scoring.kernel import Damping, SpectralKernel
 
 UNDAMPED = Damping(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Part:
-    """The files of one part of a method, those of one model."""
-
-    train_features: Sequence[Path] = ()
-    query_features: Sequence[Path] = ()
-    errors: Path | None = None
-    kernel: Path | None = None
-
-
-@dataclass(frozen=True)
 class Sources:
-    """What methods score from; what the method does not need may be left out.
+    """What a method scores from; what it does not need may be left out.
 
     Attributes:
-        parts: what the scores are averaged over, see `das.plan.methods`.
+        files: by the names of `das.methods.inputs`: those of each part that scores are averaged over (see
+            `das.plan.methods`), one after another, or of all parts at once.
         by_timestep: the features keep their timesteps; each is a part of its own.
         dimension: fold features to so many numbers, None for all of them.
-        train_images, query_images, train_embeddings, query_embeddings: artifacts.
-        retrained_subsets, retrained_losses, split: retrained models and their losses on a split's queries.
+        split: which the queries are, val or gen.
         candidates: which images are scored, the others having score 0; None for all.
     """
 
-    parts: Sequence[Part] = (Part(),)
+    files: Mapping[str, Sequence[Sequence[Path]]]
     by_timestep: bool = False
     dimension: int | None = None
-    train_images: Path | None = None
-    query_images: Path | None = None
-    train_embeddings: Path | None = None
-    query_embeddings: Path | None = None
-    retrained_subsets: Path | None = None
-    retrained_losses: Sequence[Path] = ()
     split: str = "val"
     candidates: Candidates | None = None
 
+    @property
+    def parts(self) -> list[dict[str, Sequence[Path]]]:
+        """The files of each part."""
+        number = max((len(each) for each in self.files.values()), default=1)
+        return [
+            {name: each[part if len(each) > 1 else 0] for name, each in self.files.items()}
+            for part in range(number)
+        ]
+
     def computed(self) -> dict[str, list[Path]]:
-        """The files that were computed for the method's sake, by what they are: not images and subsets."""
-        found: dict[str, list[Path | None]] = {
-            "gradients of the training images": [f for part in self.parts for f in part.train_features],
-            "gradients of the pictures": [f for part in self.parts for f in part.query_features],
-            "Gauss-Newton kernel": [part.kernel for part in self.parts],
-            "errors of the training images": [part.errors for part in self.parts],
-            "embeddings": [self.train_embeddings, self.query_embeddings],
-            "losses of further models": list(self.retrained_losses),
+        """The files that were computed for the method's sake, by what they were computed in."""
+        steps = {
+            name: files.step for each in INPUTS.values() for name, files in each.files.items() if files.step
         }
-        there = {step: [path for path in files if path is not None] for step, files in found.items()}
-        return {step: files for step, files in there.items() if files}
+        found: dict[str, list[Path]] = {}
+        for name, step in steps.items():
+            found.setdefault(step, []).extend(path for part in self.files.get(name, ()) for path in part)
+        return {step: files for step, files in found.items() if files}
 
 
 class Scorer:
@@ -100,10 +81,9 @@ class Scorer:
         self._method = method
         self._width = 1
         self._first: artifacts.Artifact | None = None  # what others are compared with
-        self._parts = [opened for part in sources.parts for opened in self._open_part(part, sources)]
-        candidates = sources.candidates
-        self._shared = self._open_shared(method.inputs, sources)
-        self._nearest = self._choose(candidates, sources) if candidates else None
+        self._parts = [opened for files in sources.parts for opened in self._open_part(files, sources)]
+        self._shared = self._open(method.inputs, sources.parts[0], sources, of_models=False)
+        self._nearest = self._choose(sources.candidates, sources) if sources.candidates else None
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -121,93 +101,64 @@ class Scorer:
     def parts(self) -> Iterator[PartScorer]:
         """The parts, one after another: of their kernels only one is in memory."""
         for part in self._parts:
-            providers = [*part.providers(self._method), *self._shared]
-            yield PartScorer(self._method, providers, self.queries, self.n, self._nearest)
-            del providers
+            opened = [each.loaded() for each in (*part, *self._shared)]
+            yield PartScorer(self._method, opened, self.queries, self.n, self._nearest)
+            del opened
 
-    def _open_part(self, part: Part, sources: Sources) -> Iterator[_OpenPart]:
-        inputs = self._method.inputs
-        timesteps: list[int | None] = [None]
+    def _open_part(self, files: Opened, sources: Sources) -> Iterator[list[OpenInput]]:
+        """What depends on a model: of one part, or of each of its timesteps."""
+        timesteps: list[tuple[int, int] | None] = [None]
         if sources.by_timestep:
-            timesteps = list(Shards(part.train_features, timestep=0).timesteps)
-        for position, timestep in enumerate(timesteps):
-            opened = _OpenPart(part.kernel)
-            if self._method.needs_features:
-                chosen = {"timestep": None if timestep is None else position, "dimension": sources.dimension}
-                opened.train = Shards(part.train_features, **chosen)
-                opened.query = Shards(part.query_features, **chosen)
-                opened.train.require_same(opened.query)
-                self._accept(FeatureProvider(opened.train, opened.query))
-                self.weights, self.settings["features"] = opened.train.weights, opened.train.settings
-            if "errors" in inputs:
-                opened.errors = ErrorProvider(_given(part.errors, "training errors"), timestep)
-                self._accept(opened.errors)
-                if opened.train is not None:
-                    artifacts.require_same("weights", opened.train.provenance, opened.errors.artifact)
+            timesteps = list(enumerate(Shards(files["train_features"], timestep=0).timesteps))
+        for timestep in timesteps:
+            opened = self._open(self._method.inputs, files, sources, of_models=True, timestep=timestep)
+            for each in opened:
+                artifacts.require_same("weights", opened[0].artifact, each.artifact)
+                if each.record:
+                    self.weights = each.artifact.weights
+                    self.settings |= each.record
             yield opened
 
-    def _open_shared(self, inputs: Sequence[str], sources: Sources) -> list[Provider]:
-        """What does not depend on a model: the same for all parts."""
-        found: list[Provider] = []
-        for name, provider_of in (("images", ImageProvider), ("image_kernel", ImageKernelProvider)):
-            if name in inputs:
-                train = _given(sources.train_images, "images")
-                found.append(provider_of(train, _given(sources.query_images, "query images")))
-        if "embeddings" in inputs:
-            found.append(
-                EmbeddingProvider(
-                    _given(sources.train_embeddings, "embeddings"),
-                    _given(sources.query_embeddings, "query embeddings"),
-                )
-            )
-        if "retraining" in inputs:
-            subsets = _given(sources.retrained_subsets, "subsets of retrained models")
-            found.append(RetrainingProvider(subsets, sources.retrained_losses, sources.split))
-        for provider in found:
-            self._accept(provider)
-        return found
+    def _open(
+        self,
+        wanted: Sequence[str],
+        files: Opened,
+        sources: Sources,
+        *,
+        of_models: bool,
+        timestep: tuple[int, int] | None = None,
+    ) -> list[OpenInput]:
+        """Inputs that depend on a model, or those that do not and are the same for all parts."""
+        scene = Scene(wanted, sources.split, sources.dimension, timestep)
+        chosen = [each for name, each in INPUTS.items() if name in wanted and each.of_models == of_models]
+        opened = []
+        for opens in dict.fromkeys(each.opener for each in chosen):  # several may be opened as one
+            opened.append(opens(files, scene))
+            self._accept(opened[-1])
+        return opened
 
-    def _accept(self, provider: Provider) -> None:
-        """Take a provider's counts and data set, or refuse it where they are not those of the others."""
-        self.require_same_dataset(provider.artifact)
+    def _accept(self, opened: OpenInput) -> None:
+        """Take an input's counts and data set, or refuse it where they are not those of the others."""
+        self.require_same_dataset(opened.artifact)
         for name in ("n", "queries"):
-            found, expected = getattr(provider, name), getattr(self, name)
+            found, expected = getattr(opened, name), getattr(self, name)
             if found is not None and expected and found != expected:
                 raise UserError(
-                    f"{provider.artifact.path}: holds {found} images, the other inputs {expected}; "
+                    f"{opened.artifact.path}: holds {found} images, the other inputs {expected}; "
                     "they must agree"
                 )
             setattr(self, name, found or expected)
-        self._width = max(self._width, provider.width)
+        self._width = max(self._width, opened.width)
 
     def _choose(self, candidates: Candidates, sources: Sources) -> NDArray[np.int64]:
         """The training images that are nearest to each query, [Q, M]."""
-        shared = self._open_shared(candidates.rule.inputs, sources)
+        shared = self._open(candidates.rule.inputs, sources.parts[0], sources, of_models=False)
         part = PartScorer(candidates.rule, shared, self.queries, self.n)
         best = Best.none(self.queries)
         for rows in self.blocks():
             for scores in part.scores(rows, [UNDAMPED]):
                 best = best.merge(scores.astype(np.float32), rows, candidates.count)
         return best.index
-
-
-@dataclass
-class _OpenPart:
-    """A part whose files have been opened; its kernel is built when its turn comes."""
-
-    kernel: Path | None
-    train: Shards | None = None
-    query: Shards | None = None
-    errors: ErrorProvider | None = None
-
-    def providers(self, method: Method) -> Iterator[Provider]:
-        if self.train is not None and self.query is not None:
-            if method.damped:
-                yield KernelProvider(self.train, self.query, self.kernel, method.inputs)
-            if "features" in method.inputs:
-                yield FeatureProvider(self.train, self.query)
-        if self.errors is not None:
-            yield self.errors
 
 
 class PartScorer:
@@ -221,30 +172,34 @@ class PartScorer:
     def __init__(
         self,
         method: Method,
-        providers: Sequence[Provider],
+        opened: Sequence[OpenInput],
         queries: int,
         n: int,
         nearest: NDArray[np.int64] | None = None,
     ) -> None:
         self._method = method
-        self._providers = providers
+        self._opened = opened
         self._nearest, self._queries = nearest, queries
         self._prepared = None
         if method.prepare is not None:
-            known = [p.block(range(n), None) for p in providers if p.before_blocks]
+            known = [p.block(range(n), None) for p in opened if p.before_blocks]
             everything = Block(**{k: v for part in known for k, v in part.items()})
             self._prepared = _called(method, method.prepare, everything)
 
     def dampings(self, relative: Sequence[float]) -> list[Damping]:
         """The dampings with these relative values; `UNDAMPED` for each where there is no kernel."""
-        kernels = [p.kernel for p in self._providers if isinstance(p, DampedProvider)]
-        return [kernels[0].damping(value) if kernels else UNDAMPED for value in relative]
+        damped = [each for each in self._opened if isinstance(each, DampedInput)]
+        if not damped:
+            return [UNDAMPED] * len(relative)
+        # An image kernel beside one of gradients has a scale of its own.
+        kernel = next((each for each in damped if isinstance(each, LoadedKernel)), damped[0]).kernel
+        return [kernel.damping(value) for value in relative]
 
     @property
     def chooses(self) -> bool:
         """Whether a damping can be chosen without retrained models: by residuals and the own kernel."""
-        return any(isinstance(p, KernelProvider) and p.own for p in self._providers) and any(
-            isinstance(p, ErrorProvider) for p in self._providers
+        return any(isinstance(p, LoadedKernel) and p.own for p in self._opened) and any(
+            isinstance(p, ErrorInput) for p in self._opened
         )
 
     def choose(self, dampings: Sequence[Damping]) -> int:
@@ -253,9 +208,9 @@ class PartScorer:
         The features' kernel is that of a linear model of the residuals r_i; the damping is the one with
         which this model predicts best the residual of an image that it was not fitted to.
         """
-        kernels = [p.kernel for p in self._providers if isinstance(p, KernelProvider)]
+        kernels = [p.kernel for p in self._opened if isinstance(p, LoadedKernel)]
         kernel = next(kernel for kernel in kernels if isinstance(kernel, SpectralKernel))
-        residual = next(p.residual for p in self._providers if isinstance(p, ErrorProvider))
+        residual = next(p.residual for p in self._opened if isinstance(p, ErrorInput))
         return int(np.argmin([kernel.gcv(residual, damping.absolute) for damping in dampings]))
 
     def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[NDArray[np.floating]]:
@@ -265,7 +220,7 @@ class PartScorer:
             UserError: a score is not finite; names method, query and training image.
         """
         for damping in dampings:
-            given = {k: v for p in self._providers for k, v in p.block(rows, damping).items()}
+            given = {k: v for p in self._opened for k, v in p.block(rows, damping).items()}
             scores = _called(self._method, self._method.score, Block(**given, prepared=self._prepared))
             expected = (self._queries, len(rows))
             if np.shape(scores) != expected:
@@ -324,9 +279,3 @@ class Best:
         index = np.concatenate([self.index, new], axis=1)
         order = np.argsort(-score, axis=1, kind="stable")[:, :top]
         return Best(np.take_along_axis(index, order, 1), np.take_along_axis(score, order, 1))
-
-
-def _given(path: Path | None, what: str) -> Path:
-    if path is None:
-        raise UserError(f"{what}: the method needs them, no file was given")
-    return path
