@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from das.diffusion.models import FAMILIES
 from das.jobs import code
+from das.pipelines.families import FAMILIES
 
 SCRIPTS = code.SCRIPTS
 MODULES = sorted(path.relative_to(SCRIPTS) for path in (SCRIPTS / "das").rglob("*.py"))

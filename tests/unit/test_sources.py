@@ -75,7 +75,7 @@ def test_captions_name_the_class_with_spaces(sources):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"kind": "imagenet"}, "source.kind: found 'imagenet', allowed are digits, cifar10, artbench"),
+        ({"kind": "imagenet"}, "source.kind: found 'imagenet', allowed are artbench, celeba, cifar10"),
         ({"kind": "folder", "crop": 0}, "source.crop: found 0, allowed are a number from 1 and square"),
         ({"kind": "folder", "crop": "round"}, "source.crop: found 'round'"),
         ({"kind": "folder", "resize": -3}, "source.resize: found -3, allowed is a number from 1"),

@@ -20,6 +20,7 @@ from das.cost.counting import Network
 from das.diffusion.models.lora import TARGETS
 from das.errors import UserError
 from das.gradients.hooks import NORM_CHUNK
+from das.pipelines.families import FAMILIES
 from das.pipelines.keys import side
 
 # Stable Diffusion 1 beside its UNet, from vae/config.json and text_encoder/config.json of its repository.
@@ -75,7 +76,7 @@ def build_architecture(model: Mapping[str, Any]) -> Architecture:
 
 @lru_cache
 def _architecture(family: str, path: str, rank: int, dropout: float) -> Architecture:
-    if family == "unet":
+    if not FAMILIES[family].latent:
         unet, config = _unet(Path(path), UNet2DModel)
         channels, width = config["in_channels"], side(config["sample_size"])
         return Architecture(Network(unet, [(channels, width, width), ()]), (width, width, channels))

@@ -25,6 +25,8 @@ from das.noise import BLOCK
 from das.pipelines.families import base_model_folder
 from das.plan.methods import SPLITS as QUERIES
 from das.plan.methods import Attribution, attributions, evaluated
+from das.plan.shards import gradients_of
+from das.plan.work import SPLITS, Work
 
 # Seconds per FLOP relative to those of a forward pass, by kind of pass. Medians of five interleaved passes of
 # tests/benchmarks/bench_cost.py on the CIFAR UNet in float32, one thread of an AMD EPYC (Zen 3), lay in three
@@ -35,7 +37,6 @@ OVERHEADS = {
 }
 # Memory of a process that runs a network of next to no size: the line digits, forward there.
 PROCESS_BYTES = 0.55e9
-SPLITS = ("train", "val", "gen")
 # Blocks of `BLOCK_BYTES` that scoring holds at once: features, coordinates, squares and scores.
 SCORING_BLOCKS = 4
 # Matrices of the kernel's size that solving it takes; `build_kernel` refuses to start without.
@@ -103,11 +104,10 @@ class Estimator:
         self._settings, self._config, self._tflops = settings, config, tflops
         self.architecture = build_architecture(settings["model"])
         self._network, self._latent = self.architecture.network, self.architecture.latent
-        split, lds = settings["split"], settings["lds"]
-        self._counts = {"train": split["train"], "val": split["val"], "gen": settings["generate"]["count"]}
-        self._queries = self._counts["val"] + self._counts["gen"]
-        self.models = lds["subsets"] * len(lds["train_seeds"])
-        self._judged = lds["subsets"] > 0
+        self._work = Work(settings)
+        self._counts, self._queries = self._work.images, self._work.queries
+        self.models = self._work.models("lds")
+        self._judged = self.models > 0
         known = attributions(config)
         names = evaluated(config, settings) if self._judged else [config["attributions"]["method"]]
         methods = [known[name] for name in names]
@@ -214,10 +214,14 @@ class Estimator:
 
     def _train_models(self, rule: str, pool: str) -> RuleCost:
         """A rule that trains a pool of models on subsets."""
-        members = int(self._settings["lds"]["fraction"] * self._counts["train"])
-        models = self._models(pool)
+        work, models = self._work, self._work.models(pool)
         return self._training(
-            rule, self._model_jobs(pool), models, self._models_of_longest_job(pool), members, saved=models
+            rule,
+            work.model_jobs(pool),
+            models,
+            work.longest_model_job(pool),
+            work.members(pool),
+            saved=models,
         )
 
     def _training(
@@ -227,12 +231,12 @@ class Estimator:
         train = self._settings["train"]
         if not jobs:
             return RuleCost(rule, 0)
-        share = math.ceil(min(train["batch_size"], images) / train["processes"] / train["accumulation"])
+        share = self._work.batch(images)
         return self._on_device(
             rule,
             jobs,
-            models * train["epochs"] * images,
-            longest * train["epochs"] * images,
+            models * self._work.training(images),
+            longest * self._work.training(images),
             self._network.training(share).flops / share * OVERHEADS["training"],
             train["precision"]["cuda"],
             training_bytes(self._network, share),
@@ -245,9 +249,8 @@ class Estimator:
         if "folder" in self._settings["queries"]:
             disk = self._image_bytes("gen")
             return [RuleCost("take_queries", 1), RuleCost("place_queries", 1, disk=disk)]
-        generate, most = self._settings["generate"], self._settings["jobs"]["generated_per_job"]
-        per_image = generate["steps"] * (2 if "guidance" in generate else 1)
-        longest = min(most, self._counts["gen"])
+        generate, per_image = self._settings["generate"], self._work.sampling
+        longest = self._work.longest_generation
         images = min(sampling.IMAGES_PER_BATCH, longest)
         batch = images * per_image // generate["steps"]
         flops = self._network.forward(batch).flops / batch
@@ -257,7 +260,7 @@ class Estimator:
             flops += played.flops / images / per_image
             weights = 4 * (self._network.parameters + self._latent.parameters)
             memory = max(memory + 4 * self._latent.parameters, weights + played.bytes)
-        jobs = math.ceil(self._counts["gen"] / most)
+        jobs = self._work.generation_jobs
         rows, size = self._counts["gen"] * per_image, self._image_bytes("gen")
         generated = self._on_device(
             "generate_images",
@@ -276,9 +279,9 @@ class Estimator:
         errors, models = self._settings["errors"], self._models_with_errors()
         return self._denoising(
             "measure_errors",
-            models * self._shards("train"),
-            models * self._counts["train"] * errors["timesteps"] * errors["draws"],
-            self._longest_shard("train") * errors["timesteps"] * errors["draws"],
+            models * self._work.shards("train"),
+            models * self._counts["train"] * self._work.errors,
+            self._work.longest_shard("train") * self._work.errors,
             errors["precision"]["cuda"],
             data=self._input_bytes("train"),
             disk=self._error_bytes(),
@@ -300,13 +303,13 @@ class Estimator:
         return 4 * self._models_with_errors() * self._counts["train"] * timesteps
 
     def _evaluate_models(self, rule: str, pool: str) -> RuleCost:
-        lds, models = self._settings["lds"], self._models(pool)
-        rows = self._queries * lds["timesteps"] * lds["draws"]
+        lds, models = self._settings["lds"], self._work.models(pool)
+        rows = self._queries * self._work.losses
         return self._denoising(
             rule,
-            self._model_jobs(pool),
+            self._work.model_jobs(pool),
             models * rows,
-            self._models_of_longest_job(pool) * rows,
+            self._work.longest_model_job(pool) * rows,
             lds["precision"]["cuda"],
             data=self._input_bytes("val", "gen"),
             disk=4 * models * self._queries * lds["draws"],
@@ -339,15 +342,6 @@ class Estimator:
         flops, memory = self._network.forward(batch).flops / batch, forward_bytes(self._network, batch)
         return self._on_device(rule, jobs, rows, longest, flops, precision, memory, data=data, disk=disk)
 
-    def _models(self, pool: str) -> int:
-        return int(self._settings[pool]["subsets"] * len(self._settings[pool]["train_seeds"]))
-
-    def _model_jobs(self, pool: str) -> int:
-        return math.ceil(self._models(pool) / self._settings["jobs"]["models_per_job"])
-
-    def _models_of_longest_job(self, pool: str) -> int:
-        return min(self._models(pool), int(self._settings["jobs"]["models_per_job"]))
-
     # Features and scores.
 
     def _project_gradients(self) -> RuleCost:
@@ -363,8 +357,8 @@ class Estimator:
 
     def _project_journeys(self) -> RuleCost:
         along = {m.features for m in self._methods if m.features is not None and m.queries == "journey"}
-        steps = self._settings["generate"]["steps"]
-        found = [(self._gradients("features", name) | {"timesteps": steps}, "gen") for name in along]
+        steps = {"timesteps": self._work.journey}
+        found = [(self._gradients("features", name) | steps, "gen") for name in along]
         return self._gradient_passes("project_journeys", found)
 
     def _kernels(self) -> list[RuleCost]:
@@ -383,7 +377,7 @@ class Estimator:
 
     def _gradients(self, section: str, name: str) -> dict[str, Any]:
         """Settings of gradients, with what an entry of the configuration changes."""
-        return {"by_timestep": False, **self._settings["gradients"], **self._config[section][name]}
+        return gradients_of(self._settings, self._config[section][name])
 
     def _dimension(self, gradients: Mapping[str, Any]) -> int:
         """k of features or of a kernel."""
@@ -398,7 +392,7 @@ class Estimator:
         cpu_or_gpu = GPU_BYTES if self._settings["jobs"]["gpus"] > 0 else CPU_BYTES
         jobs, rows, longest, disk, memory, work = 0, 0, 0, 0, 0.0, 0.0
         for gradients, split in passes:
-            k, per_image = self._dimension(gradients), gradients["timesteps"] * gradients["draws"]
+            k, per_image = self._dimension(gradients), self._work.gradients(gradients)
             batch = min(
                 self._settings["jobs"]["rows_per_batch"], features.IMAGES_PER_BLOCK * gradients["timesteps"]
             )
@@ -408,13 +402,12 @@ class Estimator:
             needed = gradient_bytes(self._network, batch, k, gradients["projection"], cpu_or_gpu)
             if kernels:
                 flops, needed = flops + 2 * k**2, needed + 8 * k * (k + 2 * batch)
-                disk += self._shards(split) * 8 * k**2
+                disk += self._work.shards(split) * 8 * k**2
             else:
-                kept = gradients["timesteps"] if gradients["by_timestep"] else 1
-                disk += 4 * self._counts[split] * kept * k
+                disk += 4 * self._counts[split] * self._work.kept(gradients) * k
             here = self._counts[split] * per_image
-            jobs, rows, work = jobs + self._shards(split), rows + here, work + here * flops
-            longest = max(longest, self._longest_shard(split) * per_image)
+            jobs, rows, work = jobs + self._work.shards(split), rows + here, work + here * flops
+            longest = max(longest, self._work.longest_shard(split) * per_image)
             memory = max(memory, needed)
         return self._on_device(
             rule,
@@ -436,12 +429,6 @@ class Estimator:
         size = 4 * CLIP_DIMENSION * sum(self._counts.values())
         fetched = RuleCost("fetch_clip_model", int(base_model_folder(model) != model), disk=CLIP_BYTES)
         return [fetched, RuleCost("embed_images", len(SPLITS), memory=PROCESS_BYTES + CLIP_BYTES, disk=size)]
-
-    def _shards(self, split: str) -> int:
-        return math.ceil(self._counts[split] / self._settings["jobs"]["images_per_shard"])
-
-    def _longest_shard(self, split: str) -> int:
-        return min(self._counts[split], self._settings["jobs"]["images_per_shard"])
 
     def _judging(self) -> list[RuleCost]:
         disk = sum(self._prediction_bytes(method.rule.damped, method.splits) for method in self._methods)

@@ -4,32 +4,77 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 
-# The files of a saved model of each family, and what it was made from. Rules declare them one by one:
-# Snakemake does not see inside a folder.
-MODEL_FILES = {
-    "unet": (
-        "model_index.json",
-        "provenance.json",
-        "scheduler/scheduler_config.json",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-    ),
-    "lora": (
-        "base_model.json",
-        "provenance.json",
-        "scheduler/scheduler_config.json",
-        "pytorch_lora_weights.safetensors",
-    ),
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models.
+
+    Attributes:
+        name: by which settings choose it, and that of its module in `das.diffusion.models`.
+        model: the subclass of `das.diffusion.models.base.Model` there.
+        files: of a saved model, and what it was made from. Rules declare them one by one: Snakemake does not
+            see inside a folder.
+        marker: the one by which a folder is known to hold such a model.
+        latent: whether it works on the latents of a base model, with captions, instead of pixels.
+    """
+
+    name: str
+    model: str
+    files: tuple[str, ...]
+    marker: str
+    latent: bool = False
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The files without which a folder holds no such model."""
+        return tuple(name for name in self.files if name != "provenance.json")
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The files that make two models the same model."""
+        return tuple(name for name in self.needed if name != "model_index.json")
+
+    @property
+    def space(self) -> str:
+        """What it sees of images, which is the folder of its inputs too: "images" or "latents"."""
+        return "latents" if self.latent else "images"
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "unet",
+            "UNet",
+            (
+                "model_index.json",
+                "provenance.json",
+                "scheduler/scheduler_config.json",
+                "unet/config.json",
+                "unet/diffusion_pytorch_model.safetensors",
+            ),
+            marker="model_index.json",
+        ),
+        Family(
+            "lora",
+            "Lora",
+            (
+                "base_model.json",
+                "provenance.json",
+                "scheduler/scheduler_config.json",
+                "pytorch_lora_weights.safetensors",
+            ),
+            marker="base_model.json",
+            latent=True,
+        ),
+    )
 }
-# Of these, what makes two models the same model.
-IDENTITY_FILES = {
-    family: tuple(name for name in files if name not in ("model_index.json", "provenance.json"))
-    for family, files in MODEL_FILES.items()
-}
+"""All families by name."""
 
 # The files of a pipeline of the user's own that are read.
-PIPELINE_FILES = tuple(name for name in MODEL_FILES["unet"] if name != "provenance.json")
+PIPELINE_FILES = FAMILIES["unet"].needed
 
 # The files of a base model that are read. The scheduler goes with the UNet, the tokenizer with its encoder.
 BASE_MODEL_FILES = (

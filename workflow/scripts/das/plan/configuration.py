@@ -14,7 +14,9 @@ import jsonschema
 import jsonschema.validators
 import yaml
 
+from das.data.sources import SOURCES
 from das.errors import UserError
+from das.pipelines.families import FAMILIES
 from das.plan import own
 
 
@@ -113,7 +115,15 @@ def validate(content: dict[str, Any], schema_path: Path, name: str) -> dict[str,
 
 @lru_cache
 def _load_schema(path: Path) -> dict[str, Any]:
-    return load_yaml(path)
+    """A schema, in which a key `registry` stands for the names that are declared in the library."""
+    return _with_names(load_yaml(path), {"families": list(FAMILIES), "sources": list(SOURCES)})
+
+
+def _with_names(schema: Any, registries: dict[str, list[str]]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    filled = {key: _with_names(part, registries) for key, part in schema.items()}
+    return filled | ({"enum": registries[schema["registry"]]} if "registry" in schema else {})
 
 
 def dataset_names(folder: Path, changes: dict[str, Any]) -> list[str]:
@@ -229,7 +239,7 @@ def _check_dataset(settings: dict[str, Any], name: str) -> None:
         "generate.prompts": generate.get("prompts"),
         "generate.guidance": generate.get("guidance"),
     }
-    if family == "lora":
+    if FAMILIES[family].latent:
         for key, value in conditioned.items():
             if value is None:
                 raise UserError(f"{name}: {key}: not set, model.family lora needs it")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from das.errors import UserError
 from das.jobs.code import SCRIPTS, code_of
 from das.methods.inputs import INPUTS
+from das.pipelines.families import FAMILIES
 from das.plan.methods import JOURNEY, evaluated
 from das.plan.paths import nameable
 from das.plan.plan import Plan, Wildcards
@@ -23,7 +24,7 @@ def scoring_parts(plan: Plan, wildcards: Wildcards) -> dict[str, list[list[str]]
     method, settings = plan.method(wildcards), plan.dataset(wildcards)
     named = {
         "split": wildcards.split,
-        "space": "images" if settings["model"]["family"] == "unet" else "latents",
+        "space": FAMILIES[settings["model"]["family"]].space,
         "features": method.features,
         "kernel": method.kernel,
         "journey": JOURNEY if method.queries == "journey" else "",

@@ -107,7 +107,7 @@ def network_content(plan: Plan, wildcards: Wildcards) -> str:
 def own_schedule(plan: Plan, wildcards: Wildcards) -> list[str]:
     """The noise schedule of the user's own by which models are retrained; none where it is the workflow's."""
     model = plan.dataset(wildcards)["model"]
-    if "path" not in model or model["family"] != "unet":
+    if "path" not in model or families.FAMILIES[model["family"]].latent:
         return []
     return [nameable(str(pipeline.schedule_file(model["path"])))]
 

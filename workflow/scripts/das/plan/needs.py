@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from das.pipelines.families import FAMILIES
 from das.plan.unet_size import unet_size
 from das.plan.work import Work
 
@@ -56,7 +57,7 @@ class JobNeeds:
         self._batch = int(settings["jobs"]["rows_per_batch"])
         model = settings["model"]
         self._size = unet_size(model["unet"])
-        self._latent = model["family"] == "lora"
+        self._latent = FAMILIES[model["family"]].latent
         self._trained = SD_ADAPTER * model["rank"] if self._latent else self._size.parameters
         self._work = Work(settings)
 

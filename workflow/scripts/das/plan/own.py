@@ -14,7 +14,7 @@ from das.data.sources.locate import image_files, locate
 from das.data.sources.tables import read_table
 from das.errors import UserError
 from das.pipelines import adapters, base_files
-from das.pipelines.families import base_model_folder
+from das.pipelines.families import FAMILIES, base_model_folder
 from das.pipelines.keys import BASE_UNET_KEYS, UNET_KEYS, require_keys, require_schedule, side
 from das.pipelines.pipeline import (
     INDEX,
@@ -76,7 +76,7 @@ def require(settings: dict[str, Any]) -> None:
         _require_model(Path(model["path"]), settings)
     unet = Path(model["unet"])
     if unet.exists():  # a key with a typing error would be read over
-        require_keys(unet, read_json(unet), BASE_UNET_KEYS if model["family"] == "lora" else UNET_KEYS)
+        require_keys(unet, read_json(unet), BASE_UNET_KEYS if FAMILIES[model["family"]].latent else UNET_KEYS)
     if source["kind"] == "folder":
         locate("folder", source["path"], source.get("table"))
         list_images(source["path"], source.get("table"), source.get("captions"))

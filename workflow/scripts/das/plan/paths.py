@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from das.errors import UserError
-from das.pipelines.families import MODEL_FILES
+from das.pipelines.families import FAMILIES
 
 # Tests of a counterfactual evaluation, and what stands in the place of a method where images are random.
 REMOVE, KEEP = TESTS = ("remove", "keep")
@@ -68,7 +68,7 @@ def nameable(path: str) -> str:
 def model_paths(folder: str, family: str, checkpoints: Collection[int] = ()) -> list[str]:
     """The files of a saved model, and of its checkpoints."""
     folders = [folder, *(checkpoint_folder(folder, percent) for percent in checkpoints)]
-    return [f"{saved}/{name}" for saved in folders for name in MODEL_FILES[family]]
+    return [f"{saved}/{name}" for saved in folders for name in FAMILIES[family].files]
 
 
 def model_name(subset: int, seed: int) -> str:

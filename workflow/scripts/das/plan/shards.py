@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from das.errors import UserError
+from das.pipelines.families import FAMILIES
 from das.plan.plan import Plan, Settings, Wildcards
 from das.plan.work import Work
 
 
 def inputs(plan: Plan, wildcards: Wildcards, split: str) -> str:
     """What the model sees of a split: the images themselves, or their latents."""
-    folder = "images" if plan.dataset(wildcards)["model"]["family"] == "unet" else "latents"
+    folder = FAMILIES[plan.dataset(wildcards)["model"]["family"]].space
     return f"results/{wildcards.dataset}/{folder}/{split.format(**wildcards)}.h5"
 
 

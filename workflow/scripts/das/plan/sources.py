@@ -12,6 +12,7 @@ from das.data import content
 from das.data.sources.locate import locate
 from das.data.sources.published import published_files
 from das.errors import UserError
+from das.pipelines.families import FAMILIES
 from das.pipelines.pipeline import read_network
 from das.plan.paths import nameable
 from das.plan.plan import Plan, Wildcards, section
@@ -71,7 +72,7 @@ def source_options(plan: Plan, wildcards: Wildcards) -> str:
     options = [f"--files {shlex.join(files)}"] if files else []
     if source["kind"] == "folder":
         options.append(f"--folder={shlex.quote(source['path'])}")
-    if "path" in model and model["family"] == "unet":
+    if "path" in model and not FAMILIES[model["family"]].latent:
         options.append(f"--side {read_network(model['path'])['sample_size']}")
     return " ".join(options)
 

@@ -1,7 +1,7 @@
 """Diffusion models: one module per family, found by the family's name.
 
-To add a family, write a module of this package with a subclass of `Model`, enter it in `FAMILIES`, and name
-its files in `das.pipelines.families.MODEL_FILES`. Nothing else needs to know it.
+To add a family, write a module of this package with a subclass of `Model`, and declare the family in
+`das.pipelines.families`. Nothing else needs to know it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from das.diffusion.models.base import Model, place
 from das.diffusion.models.weights import files_sha256
 from das.errors import UserError
-from das.pipelines.families import IDENTITY_FILES, MODEL_FILES
+from das.pipelines.families import FAMILIES
 
 __all__ = [
     "Model",
@@ -27,15 +27,12 @@ __all__ = [
     "weights_sha256",
 ]
 
-# Family, which is also the name of its module here, and the class in that module.
-FAMILIES = {"unet": "UNet", "lora": "Lora"}
-
 
 def family(name: str) -> type[Model]:
     """The class of a family's models."""
     if name not in FAMILIES:
         raise UserError(f"model.family: found {name!r}, allowed are {', '.join(FAMILIES)}")
-    found: type[Model] = getattr(import_module(f"das.diffusion.models.{name}"), FAMILIES[name])
+    found: type[Model] = getattr(import_module(f"das.diffusion.models.{name}"), FAMILIES[name].model)
     return found
 
 
@@ -50,7 +47,7 @@ def load(folder: Path, device: torch.device) -> Model:
 
 def weights_sha256(folder: Path) -> str:
     """Identity of a saved model: sha256 over its weights and configuration, and its base model's hash."""
-    return files_sha256(folder, IDENTITY_FILES[family_of(folder)])
+    return files_sha256(folder, FAMILIES[family_of(folder)].identity)
 
 
 def training_seconds(folder: Path) -> float:
@@ -64,9 +61,9 @@ def training_seconds(folder: Path) -> float:
 
 def family_of(folder: Path) -> str:
     """The family whose files a folder holds; raises UserError where one is missing."""
-    name = "lora" if (folder / "base_model.json").exists() else "unet"
-    needed = [file for file in MODEL_FILES[name] if file != "provenance.json"]
-    for file in needed:
+    marked = (each for each in FAMILIES.values() if (folder / each.marker).exists())
+    found = next(marked, FAMILIES["unet"])
+    for file in found.needed:
         if not (folder / file).is_file():
-            raise UserError(f"{folder / file}: no such file; a model folder holds {', '.join(needed)}")
-    return name
+            raise UserError(f"{folder / file}: no such file; a model folder holds {', '.join(found.needed)}")
+    return found.name

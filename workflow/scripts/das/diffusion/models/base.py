@@ -21,7 +21,7 @@ from das import __version__
 from das.diffusion.inputs import Inputs
 from das.diffusion.process import Schedule
 from das.errors import UserError
-from das.pipelines.families import MODEL_FILES
+from das.pipelines.families import FAMILIES
 from das.pipelines.keys import side
 from das.pipelines.weight_files import read_json
 
@@ -119,10 +119,10 @@ class Model(ABC):
 
 def place(saved: Path, folder: Path, family: str) -> None:
     """Move the files of a saved model to where another one may have been."""
-    for name in MODEL_FILES[family]:
+    for name in FAMILIES[family].files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (saved / name).replace(folder / name)
-    for name in {n for names in MODEL_FILES.values() for n in names} - {*MODEL_FILES[family]}:
+    for name in {n for each in FAMILIES.values() for n in each.files} - {*FAMILIES[family].files}:
         (folder / name).unlink(missing_ok=True)  # of a model of another family that was here
 
 
