@@ -14,9 +14,14 @@ from sklearn.datasets import load_digits
 from test_configuration import ROOT, SCHEMA
 
 from das.data.sources.locate import image_files
+from das.plan import models, pools
 from das.plan.configuration import load_datasets, load_yaml
+from das.plan.plan import Plan
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "profiles/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def data_sets(page):
@@ -30,19 +35,85 @@ def test_the_photographs_of_the_page_are_the_data_set_that_is_there():
     assert shown == load_yaml(ROOT / "config/datasets/photographs.yaml")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_data_sets_on_pages_are_valid(page):
     for number, content in enumerate(data_sets(page)):
         load_datasets(ROOT / "config/datasets", {f"shown{number}": content}, SCHEMA)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_files_on_pages_exist(page):
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
     for path in re.findall(r"`((?:config|docs|workflow|rules|profiles|tests)/[\w./-]+)`", text):
         assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def links(page):
+    """The files that a page links to."""
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    return {(page.parent / target).resolve() for target in targets}
+
+
+@pytest.mark.parametrize("index", ["README.md", "docs/README.md"])
+def test_an_index_has_all_pages(index):
+    index = ROOT / index
+    assert {page.resolve() for page in PAGES} - {index, ROOT / "README.md"} <= links(index)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_parts_of_pages_that_are_linked_to_exist(page):
+    for target, part in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        parts = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert part in parts, f"{target}#{part}"
+
+
+def rows(page):
+    """The rows of a page's tables."""
+    return [line for line in page.read_text().splitlines() if line.startswith("| ")]
+
+
+def test_figures_of_the_first_page_are_those_of_the_whole_table():
+    first = [row for row in rows(ROOT / "README.md") if re.match(r"\| `\w+` \| \d.* to ", row)]
+    assert len(first) == 5
+    assert set(first) <= set(rows(ROOT / "docs/methods.md"))
+
+
+def test_every_method_stands_on_the_page_of_methods():
+    shown = {name for row in rows(ROOT / "docs/methods.md") for name in re.findall(r"`(\w+)`", row)}
+    assert set(load_yaml(ROOT / "config/config.yaml")["methods"]) <= shown
+
+
+@pytest.mark.parametrize("schema", ["config", "dataset"])
+def test_every_section_stands_on_the_page_of_the_configuration(schema):
+    properties = load_yaml(ROOT / f"workflow/schemas/{schema}.schema.yaml")["properties"]
+    cells = [row.split("|")[1] for row in rows(ROOT / "config/README.md")]
+    assert set(properties) <= set(re.findall(r"`(\w+)`", " ".join(cells)))
+
+
+def test_every_rule_stands_on_the_page_of_artifacts():
+    """And what it names there is a rule; `…` stands for the rest of a name."""
+    more = {"datasets": {"digits": {"retrain": {"subsets": 8}}}}
+    plan = Plan.load(str(ROOT), load_yaml(ROOT / "config/config.yaml") | more, {})
+    jobs = list(pools.pool_jobs(plan, (*pools.DRAWN, *pools.CHOSEN)))
+    code = "".join(file.read_text() for file in sorted((ROOT / "rules").glob("*.smk")))
+    rules = {
+        *re.findall(r"^ *rule (\w+):$", code, re.MULTILINE),
+        *re.findall(r'"(tabulate_\w+)"', code),
+        *(pool.draw for pool in pools.DRAWN),
+        *(training.rule for training in models.trainings(plan)),
+        *(f"{verb}_{kind}" for verb in ("take", "place") for kind in ("model", "adapters")),
+        *(f"train_{job.name}" for job in jobs),
+        *(f"evaluate_{job.name}" for job in jobs if job.pool in pools.DRAWN),
+    }
+    cells = [row.split("|")[3] for row in rows(ROOT / "docs/artifacts.md") if row.count("|") == 4]
+    named = {name for cell in cells for name in re.findall(r"`(\w+…?)`", cell)}
+    fit = {name: [rule for rule in rules if re.fullmatch(name.replace("…", r"\w+"), rule)] for name in named}
+    assert not [name for name in named if not fit[name]]
+    assert rules <= {rule for found in fit.values() for rule in found}
 
 
 def test_the_photographs_are_cut_into_as_many_pieces_as_the_page_says(tmp_path, monkeypatch):
