@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 from test_configuration import ROOT, SCHEMA
+from test_packages import STAGES
 
 from das.data.sources.locate import image_files
 from das.plan import models, pools
@@ -114,6 +115,11 @@ def test_every_rule_stands_on_the_page_of_artifacts():
     fit = {name: [rule for rule in rules if re.fullmatch(name.replace("…", r"\w+"), rule)] for name in named}
     assert not [name for name in named if not fit[name]]
     assert rules <= {rule for found in fit.values() for rule in found}
+
+
+def test_contributors_read_of_all_packages_in_their_order():
+    named = [re.match(r"\| `(\w+)` \|", row) for row in rows(ROOT / "CONTRIBUTING.md")]
+    assert tuple(name[1] for name in filter(None, named)) == STAGES
 
 
 def test_the_photographs_are_cut_into_as_many_pieces_as_the_page_says(tmp_path, monkeypatch):
