@@ -42,19 +42,21 @@ class Family:
         return "latents" if self.latent else "images"
 
 
+_UNET_FILES = (
+    "model_index.json",
+    "provenance.json",
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+)
+
 FAMILIES = {
     family.name: family
     for family in (
         Family(
             "unet",
             "UNet",
-            (
-                "model_index.json",
-                "provenance.json",
-                "scheduler/scheduler_config.json",
-                "unet/config.json",
-                "unet/diffusion_pytorch_model.safetensors",
-            ),
+            _UNET_FILES,
             marker="model_index.json",
         ),
         Family(
