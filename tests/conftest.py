@@ -1,6 +1,5 @@
 """Tests run side by side, one on each core: `make test` starts as many processes as there are cores."""
 
-import os
 import re
 from functools import cache
 from pathlib import Path
@@ -11,14 +10,15 @@ from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)
+# Processes side by side share the cores; alone, small tensors gain nothing from several.
+torch.set_num_threads(1)
 
 
 @cache
-def shares_a_run(file):
-    """Whether tests of a file use a run of the workflow that is made once, for all of them."""
-    return re.search(r"\b(undisturbed|published)\b", (ROOT / file).read_text()) is not None
+def shared_run(file):
+    """Name of the run of the workflow that tests of a file use, which is made once for all of them."""
+    found = re.search(r"\((undisturbed|published)\b", (ROOT / file).read_text())
+    return found and found[1]
 
 
 class BySharedRun(LoadScopeScheduling):
@@ -28,7 +28,7 @@ class BySharedRun(LoadScopeScheduling):
         file = nodeid.split("::")[0]
         if not file.startswith("tests/workflow/"):
             return nodeid
-        return "shared runs" if shares_a_run(file) else file
+        return shared_run(file) or file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -28,7 +28,6 @@ METHODS = [
     "empirical_influence",
     "datamodel",
     "das_ensemble",
-    "das_gn_ensemble",
 ]
 
 
@@ -41,6 +40,7 @@ def undisturbed(tmp_path_factory):
     workflow.config["evaluation"]["methods"] = METHODS
     more = {"ensemble": {"seeds": [5]}, "retrain": {"subsets": 8, "train_seeds": [7]}}
     workflow.config["datasets"]["tiny"] |= more
+    workflow.config["datasets"]["tiny"]["train"]["checkpoints"] = [50]
     workflow.make(*ALL)
     return workflow
 

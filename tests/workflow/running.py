@@ -86,6 +86,21 @@ class Workflow:
             start_new_session=True,
         )
 
+    def run_job(self, command, **environment):
+        """Run the command of a job as Snakemake would; likewise."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            command,
+            shell=True,
+            executable="/bin/bash",
+            cwd=self.folder,
+            env=os.environ | {"PATH": path} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
     def make(self, *targets):
         """Run Snakemake; it must succeed."""
         done = self.run(*targets)

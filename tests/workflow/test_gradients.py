@@ -17,7 +17,9 @@ def chosen(undisturbed, tmp_path_factory):
     """A copy with features that have settings of their own."""
     copied = undisturbed.copy(tmp_path_factory.mktemp("chosen"))
     copied.config["features"] = {"mine": MINE, "nothing": {"output": "loss", "parameters": "nowhere"}}
-    copied.make("results/tiny/gradients/mine/train/shard-001.h5")
+    copied.make(
+        "results/tiny/gradients/mine/train/shard-001.h5", "results/tiny/kernels/gauss_newton@seed-5.h5"
+    )
     return copied
 
 
@@ -39,8 +41,8 @@ def test_features_take_settings_of_their_own(chosen):
         ("kernels/gauss_newton.h5", "kernels/gauss_newton@seed-5.h5"),
     ],
 )
-def test_variants_are_of_the_model_that_they_name(undisturbed, base, artifact):
-    results = undisturbed.folder / "results/tiny"
+def test_variants_are_of_the_model_that_they_name(chosen, base, artifact):
+    results = chosen.folder / "results/tiny"
     with h5py.File(results / base) as model, h5py.File(results / artifact) as variant:
         assert model.attrs["weights"] == weights_sha256(results / "model")
         assert variant.attrs["weights"] == weights_sha256(results / "model/seeds/5")
