@@ -15,6 +15,7 @@ include: "rules/images.smk"
 include: "rules/latents.smk"
 include: "rules/model.smk"
 include: "rules/own.smk"
+include: "rules/errors.smk"
 include: "rules/embeddings.smk"
 include: "rules/gradients.smk"
 include: "rules/kernels.smk"
@@ -25,7 +26,7 @@ include: "rules/attributions.smk"
 include: "rules/report.smk"
 include: "rules/ablation.smk"
 include: "rules/cost.smk"
-include: "rules/cleaning.smk"
+include: "rules/leftovers.smk"
 
 
 rule demo:

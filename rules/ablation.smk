@@ -20,7 +20,7 @@ rule summarise_ablation:
         ENVIRONMENT
     params:
         base=config["ablation"]["base"],
-        changes=as_json([vars(change) for change in PLAN.changes]),
+        changes=planned(evaluation.ablation_changes),
     message:
         "{wildcards.dataset}: comparing changes of {params.base}"
     shell:

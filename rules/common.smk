@@ -4,6 +4,7 @@ Needs config/config.yaml and config/datasets/*.yaml; makes nothing. Never import
 run stays fast.
 """
 
+import inspect
 import json
 import os
 import re
@@ -16,13 +17,11 @@ sys.path.insert(0, f"{HOME}/workflow/scripts")
 
 from das.data.sources.published import PUBLISHED
 from das.errors import UserError
-from das.jobs.code import code_of
 from das.jobs.logs import errors_of_jobs
-from das.plan import evaluation, models, pools, resources, shards, sources
-from das.plan.paths import TESTS, nameable
+from das.plan import code, evaluation, models, pools, resources, shards, sources
+from das.plan.code import script_file
+from das.plan.paths import TESTS
 from das.plan.plan import Plan, section, setting
-
-SCRIPTS = nameable(os.path.relpath(f"{HOME}/workflow/scripts"))
 
 
 def literally(text):
@@ -75,23 +74,14 @@ def planned(decide, *arguments):
         except UserError as error:
             fail(error)
 
+    # Snakemake asks for the signature at every call; to find it out each time took a tenth of the planning.
+    decided.__signature__ = inspect.signature(decided)
     return decided
 
 
-def script_file(name):
-    """A script that a job runs."""
-    return f"{SCRIPTS}/{name}"
-
-
-def code_files(name):
-    """An input function: the modules that decide the result of a script for a data set, see `das.jobs.code`."""
-
-    def files(wildcards):
-        settings = PLAN.datasets.get(wildcards.get("dataset"), {"model": {}, "source": {}})
-        family, source = settings["model"].get("family"), settings["source"].get("kind")
-        return [script_file(file) for file in code_of(name, family=family, source=source)]
-
-    return files
+def code_files(script):
+    """An input function: the modules that decide the result of a script."""
+    return planned(code.script_code, script)
 
 
 def shown(file, caption, category, name):
@@ -102,8 +92,3 @@ def shown(file, caption, category, name):
         category=category,
         labels={"data set": "{dataset}", "what": name},
     )
-
-
-def as_json(values):
-    """A params function that returns the values as JSON, whose braces Snakemake must not read as wildcards."""
-    return lambda wildcards: json.dumps(values)

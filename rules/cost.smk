@@ -13,8 +13,6 @@ PUBLISHED_DATASETS = (
     "artbench5",
     "artbench10",
 )
-# Sections of the configuration that decide what is made.
-COSTED = ("features", "kernels", "clip", "methods", "attributions", "evaluation")
 
 
 rule estimate_cost:
@@ -31,7 +29,7 @@ rule estimate_cost:
         ENVIRONMENT
     params:
         settings=planned(resources.settings_json),
-        config=as_json({name: config[name] for name in COSTED}),
+        config=planned(resources.costed_json),
         tflops=planned(resources.sustained_tflops),
         modules=planned(evaluation.module_options),
         measured=planned(resources.measured),

@@ -1,8 +1,8 @@
-"""The model whose training images are attributed, what it generates and where it errs.
+"""The model whose training images are attributed, and what it generates.
 
 Needs results/{dataset}/images/train.h5, or latents/train.h5.
-Makes results/{dataset}/model/, its checkpoints, model/seeds/7/ (the same with another seed), images/gen/,
-images/gen.h5, images/gen.png and errors{variant}/train.h5, the variant as in rules/gradients.smk.
+Makes results/{dataset}/model/, its checkpoints, model/seeds/7/ (trained with another seed), images/gen/,
+images/gen.h5 and images/gen.png.
 
 The files of a model depend on its family and its checkpoints, and wildcards cannot express that: each
 combination has its own rule.
@@ -107,53 +107,3 @@ rule join_images:
     shell:
         "python {input.script:q} --log {log} --shards {input.shards}"
         " --output {output.images} --sheet {output.sheet}"
-
-
-rule measure_errors:
-    input:
-        model=planned(models.variant_files),
-        inputs=planned(shards.inputs, "train"),
-        launcher=LAUNCHER,
-        script=script_file("measure_errors.py"),
-        code=code_files("measure_errors.py"),
-    output:
-        "results/{dataset}/errors{variant}/train/shard-{shard}.h5",
-    log:
-        "logs/{dataset}/measure_errors{variant}/{shard}.log",
-    benchmark:
-        "logs/{dataset}/measure_errors{variant}/{shard}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: planned(setting, "jobs", "threads")
-    resources:
-        **on_device("errors"),
-        **ROWS,
-    params:
-        folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=planned(section, "errors"),
-        images_per_shard=planned(setting, "jobs", "images_per_shard"),
-    message:
-        "{wildcards.dataset}: measuring the errors{wildcards.variant} of the training images, shard {wildcards.shard}"
-    shell:
-        "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
-        " --threads {threads} --device {resources.device}"
-        " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
-        " --settings {params.settings:q} --shard {wildcards.shard}"
-        " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"
-
-
-rule join_errors:
-    input:
-        shards=planned(shards.shards, "errors{variant}", "train"),
-        script=script_file("join_errors.py"),
-        code=code_files("join_errors.py"),
-    output:
-        "results/{dataset}/errors{variant}/train.h5",
-    log:
-        "logs/{dataset}/join_errors{variant}.log",
-    conda:
-        ENVIRONMENT
-    message:
-        "{wildcards.dataset}: joining the errors{wildcards.variant} of the training images"
-    shell:
-        "python {input.script:q} --log {log} --shards {input.shards} --output {output}"

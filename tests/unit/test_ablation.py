@@ -14,7 +14,7 @@ from das.lds import measure_lds
 from das.lds.changes import COLUMNS, summarise_changes
 from das.plan import ablation
 from das.plan.ablation import Change
-from das.plan.methods import attributions
+from das.plan.methods import configured_methods
 from das.report.plots import plot_ablation
 
 CONFIG = {
@@ -46,7 +46,7 @@ def changed(**ablation_settings):
 
 def test_one_factor_is_changed_at_a_time():
     config = ablation.extended(CONFIG)
-    features, methods = config["features"], attributions(config)
+    features, methods = config["features"], configured_methods(config)
     base = methods["das"]
     own = CONFIG["features"]["mean"]
 
@@ -67,7 +67,7 @@ def test_one_factor_is_changed_at_a_time():
 
 def test_one_gradient_pass_serves_all_dimensions():
     config = ablation.extended(CONFIG)
-    features, methods = config["features"], attributions(config)
+    features, methods = config["features"], configured_methods(config)
     assert features["ablation_dimension"] == CONFIG["features"]["mean"] | {"dimension": 8192}
     for size in (512, 8192):
         method = methods[f"ablation_dimension_{size}"]
@@ -86,7 +86,7 @@ def test_one_gradient_pass_serves_all_dimensions():
 )
 def test_changes_that_make_no_method_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        attributions(ablation.extended(changed(**settings)))
+        configured_methods(ablation.extended(changed(**settings)))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from das.jobs.blocks import BLOCK_BYTES
 from das.noise import BLOCK
 from das.pipelines.families import base_model_folder
 from das.plan.methods import SPLITS as QUERIES
-from das.plan.methods import Attribution, attributions, evaluated
+from das.plan.methods import ConfiguredMethod, configured_methods, evaluated_methods
 from das.plan.shards import gradients_of
 from das.plan.work import SPLITS, Work
 
@@ -108,8 +108,8 @@ class Estimator:
         self._counts, self._queries = self._work.images, self._work.queries
         self.models = self._work.models("lds")
         self._judged = self.models > 0
-        known = attributions(config)
-        names = evaluated(config, settings) if self._judged else [config["attributions"]["method"]]
+        known = configured_methods(config)
+        names = evaluated_methods(config, settings) if self._judged else [config["attributions"]["method"]]
         methods = [known[name] for name in names]
         self._methods = [method for method in methods if method.missing(config, settings) is None]
         self._splits = sum(len(method.splits) for method in self._methods)
@@ -326,7 +326,7 @@ class Estimator:
             self._evaluate_models("evaluate_retrain_models", "retrain"),
         ]
 
-    def _scored(self, method: Attribution) -> tuple[str, ...]:
+    def _scored(self, method: ConfiguredMethod) -> tuple[str, ...]:
         """The splits of queries that are scored by a method."""
         return method.splits if self._judged else ("gen",)
 

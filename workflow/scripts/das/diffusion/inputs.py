@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from das.data.clean import FLIPPED, LATENTS, PIXELS, PLAIN
+from das.data.noiseless import FLIPPED, LATENTS, PIXELS, PLAIN
 from das.diffusion.process import to_model_space
 from das.errors import UserError
 from das.jobs import artifacts

@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from das.data.clean import LATENTS
 from das.data.images import read_texts
+from das.data.noiseless import LATENTS
 from das.diffusion.inputs import EMPTY
 from das.diffusion.models.stable_diffusion import Encoders
 from das.errors import UserError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -11,7 +12,8 @@ from das.errors import UserError
 from das.jobs.code import SCRIPTS, code_of
 from das.methods.inputs import INPUTS
 from das.pipelines.families import FAMILIES
-from das.plan.methods import JOURNEY, evaluated
+from das.plan.code import script_file
+from das.plan.methods import JOURNEY, evaluated_methods
 from das.plan.paths import nameable
 from das.plan.plan import Plan, Wildcards
 from das.plan.pools import counterfactual, losses, outcomes, pool_models
@@ -72,9 +74,8 @@ def rule_files(plan: Plan, wildcards: Wildcards) -> list[str]:
     rules = [method.rule, *([method.candidates.rule] if method.candidates else [])]
     names = dict.fromkeys(os.path.relpath(rule.score.__code__.co_filename, SCRIPTS) for rule in rules)
     ours = code_of(*(name for name in names if not name.startswith("..")))
-    scripts = os.path.relpath(SCRIPTS)
-    of_users = [os.path.normpath(f"{scripts}/{name}") for name in names if name.startswith("..")]
-    return [nameable(file) for file in (*(f"{scripts}/{name}" for name in ours), *of_users)]
+    of_users = [os.path.normpath(script_file(name)) for name in names if name.startswith("..")]
+    return [*map(script_file, ours), *map(nameable, of_users)]
 
 
 def rule_content(plan: Plan, wildcards: Wildcards) -> str:
@@ -152,8 +153,13 @@ def _files(wildcards: Wildcards, pattern: str, methods: Sequence[str]) -> list[s
 
 
 def of_evaluated(plan: Plan, wildcards: Wildcards, pattern: str) -> list[str]:
-    """A file of each method of the table of the LDS; see `das.plan.methods.evaluated`."""
-    return _files(wildcards, pattern, evaluated(plan.config, plan.dataset(wildcards)))
+    """A file of each method of the table of the LDS; see `das.plan.methods.evaluated_methods`."""
+    return _files(wildcards, pattern, evaluated_methods(plan.config, plan.dataset(wildcards)))
+
+
+def ablation_changes(plan: Plan, wildcards: Wildcards) -> str:
+    """The changes of the ablation as JSON."""
+    return json.dumps([vars(change) for change in plan.changes])
 
 
 def of_ablation(plan: Plan, wildcards: Wildcards, pattern: str) -> list[str]:

@@ -40,7 +40,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Attribution:
+class ConfiguredMethod:
     """An entry of `methods` in the configuration.
 
     Attributes:
@@ -65,7 +65,7 @@ class Attribution:
     damping: float | None = None
 
     @classmethod
-    def of(cls, name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Attribution:
+    def of(cls, name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> ConfiguredMethod:
         """The method of a configuration entry.
 
         Raises:
@@ -192,13 +192,13 @@ class Attribution:
         return None
 
 
-def attributions(config: Mapping[str, Any]) -> dict[str, Attribution]:
+def configured_methods(config: Mapping[str, Any]) -> dict[str, ConfiguredMethod]:
     """All configured methods, by name."""
-    return {name: Attribution.of(name, entry, config) for name, entry in config["methods"].items()}
+    return {name: ConfiguredMethod.of(name, entry, config) for name, entry in config["methods"].items()}
 
 
-def evaluated(config: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+def evaluated_methods(config: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Names of the methods of lds.csv: those of `evaluation.methods`, or all that a data set allows."""
     listed: list[str] = config["evaluation"]["methods"]
-    everything = attributions(config).items()
+    everything = configured_methods(config).items()
     return listed or [name for name, method in everything if method.missing(config, settings) is None]

@@ -14,7 +14,7 @@ from typing import Any
 from das import methods
 from das.errors import UserError
 from das.plan import ablation, configuration, own
-from das.plan.methods import Attribution, attributions
+from das.plan.methods import ConfiguredMethod, configured_methods
 from das.plan.paths import RANDOM
 
 # What Snakemake gives to functions of rules: values by name, as attributes and as a mapping.
@@ -38,7 +38,7 @@ class Plan:
     extended: Settings
     datasets: dict[str, Settings]
     mistakes: dict[str, UserError]
-    methods: dict[str, Attribution]
+    methods: dict[str, ConfiguredMethod]
 
     @classmethod
     def load(cls, home: str, config: Settings, given: Mapping[str, Any]) -> Plan:
@@ -71,7 +71,7 @@ class Plan:
             if not os.path.isabs(unet) and ("path" not in settings["model"] or unet == own.STABLE_DIFFUSION):
                 settings["model"]["unet"] = os.path.relpath(Path(home, unet))
         extended = ablation.extended(config)
-        return cls(config, extended, datasets, mistakes, attributions(extended))
+        return cls(config, extended, datasets, mistakes, configured_methods(extended))
 
     @cached_property
     def changes(self) -> list[ablation.Change]:
@@ -120,7 +120,7 @@ class Plan:
     def _usable(self) -> set[str]:
         return set()
 
-    def method(self, wildcards: Wildcards) -> Attribution:
+    def method(self, wildcards: Wildcards) -> ConfiguredMethod:
         """The configured method that a path names, if it can score the split of the path.
 
         Raises:
@@ -172,7 +172,7 @@ def _require_methods(config: Settings) -> None:
     Raises:
         UserError: one line with the key, what was found and what is allowed.
     """
-    known = attributions(config)
+    known = configured_methods(config)
     if RANDOM in known:
         raise UserError(f"methods.{RANDOM}: the name is that of random images, choose another")
     for key, name in (

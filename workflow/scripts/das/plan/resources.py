@@ -66,6 +66,12 @@ def settings_json(plan: Plan, wildcards: Wildcards) -> str:
     return json.dumps(plan.dataset(wildcards))
 
 
+def costed_json(plan: Plan, wildcards: Wildcards) -> str:
+    """The sections of the configuration that decide what is made, as JSON."""
+    costed = ("features", "kernels", "clip", "methods", "attributions", "evaluation")
+    return json.dumps({name: plan.config[name] for name in costed})
+
+
 def measured(plan: Plan, wildcards: Wildcards) -> str:
     """How many jobs of a data set have been measured, and when the last was: then its table is made anew."""
     files = list(Path("logs", wildcards.dataset).rglob("*.tsv"))

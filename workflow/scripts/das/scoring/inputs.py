@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.data.clean import LATENTS, PIXELS, clean_shape, read_clean
+from das.data.noiseless import LATENTS, PIXELS, noiseless_shape, read_noiseless
 from das.diffusion.losses import read_losses
 from das.errors import UserError
 from das.jobs import artifacts
@@ -203,21 +203,21 @@ class ImageInput(OpenInput):
         query = _file(files, "query_images", "query images")
         with artifacts.read(train, PIXELS, LATENTS) as artifact:
             self.artifact = artifact
-            self.n, *shape = clean_shape(artifact)
+            self.n, *shape = noiseless_shape(artifact)
         with artifacts.read(query, PIXELS, LATENTS) as artifact:
             artifacts.require_same("dataset", self.artifact, artifact)
-            self.queries, *query_shape = clean_shape(artifact)
+            self.queries, *query_shape = noiseless_shape(artifact)
             if query_shape != shape:
                 raise UserError(
                     f"{query}: images have shape {query_shape}, but those of {train} have {shape}"
                 )
-            self._query = read_clean(artifact, range(self.queries))
+            self._query = read_noiseless(artifact, range(self.queries))
         self.width = math.prod(shape)
         self._path = train
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
-            return {"query_pixels": self._query, "train_pixels": read_clean(artifact, rows)}
+            return {"query_pixels": self._query, "train_pixels": read_noiseless(artifact, rows)}
 
 
 class ImageKernelInput(ImageInput, DampedInput):
@@ -242,14 +242,14 @@ class _CentredImages:
     def __init__(self, path: Path) -> None:
         self._path = path
         with artifacts.read(path, PIXELS, LATENTS) as artifact:
-            self.n, *shape = clean_shape(artifact)
+            self.n, *shape = noiseless_shape(artifact)
         self.k, self.mean = math.prod(shape), np.zeros(1)
         total = sum(self.read(rows).sum(0) for rows in blocks(self.n, self.k))
         self.mean = np.asarray(total) / self.n
 
     def read(self, rows: range) -> Floats:
         with artifacts.read(self._path, PIXELS, LATENTS) as artifact:
-            return read_clean(artifact, rows).astype(np.float64) - self.mean
+            return read_noiseless(artifact, rows).astype(np.float64) - self.mean
 
 
 class EmbeddingInput(OpenInput):

@@ -3,7 +3,7 @@
 import pytest
 
 from das.errors import UserError
-from das.plan.methods import Attribution, attributions, evaluated
+from das.plan.methods import ConfiguredMethod, configured_methods, evaluated_methods
 
 CONFIG = {
     "features": {
@@ -33,7 +33,7 @@ DATASET = {
 
 
 def of(entry):
-    return Attribution.of("m", entry, CONFIG)
+    return ConfiguredMethod.of("m", entry, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,16 @@ def test_clip_needs_a_model_also_where_it_only_chooses_candidates():
 
 def test_all_configured_methods_are_read():
     methods = {"a": {"score": "raw_cos"}, "b": {"score": "trak", "features": "loss"}}
-    assert list(attributions(CONFIG | {"methods": methods})) == ["a", "b"]
+    assert list(configured_methods(CONFIG | {"methods": methods})) == ["a", "b"]
 
 
 def test_methods_of_the_table_are_those_that_are_listed_or_all_that_a_data_set_allows():
     entries = {"raw": {"score": "raw_cos"}, "clip": {"score": "clip_cos"}}
     entries["trak"] = {"score": "trak", "features": "loss"}
     config = CONFIG | {"methods": entries, "evaluation": {"methods": []}}
-    assert evaluated(config, DATASET) == ["raw", "trak"]  # no CLIP model is named
+    assert evaluated_methods(config, DATASET) == ["raw", "trak"]  # no CLIP model is named
     # What is listed and not possible is refused by name, not left out.
-    assert evaluated(config | {"evaluation": {"methods": ["trak", "clip"]}}, DATASET) == ["trak", "clip"]
+    assert evaluated_methods(config | {"evaluation": {"methods": ["trak", "clip"]}}, DATASET) == [
+        "trak",
+        "clip",
+    ]

@@ -17,7 +17,7 @@ PIXELS, LATENTS = "images", "latents"
 PLAIN, FLIPPED = 0, 1
 
 
-def clean_shape(artifact: Artifact) -> tuple[int, ...]:
+def noiseless_shape(artifact: Artifact) -> tuple[int, ...]:
     """Number of images in an artifact, and the shape of one without noise."""
     if artifact.kind == PIXELS:
         return artifact.shape("images")
@@ -25,7 +25,7 @@ def clean_shape(artifact: Artifact) -> tuple[int, ...]:
     return (count, *shape)
 
 
-def read_clean(artifact: Artifact, rows: range) -> NDArray[np.float32]:
+def read_noiseless(artifact: Artifact, rows: range) -> NDArray[np.float32]:
     """Some images of an artifact without noise, flat, float32 [len(rows), d], reading no others."""
     chosen = slice(rows.start, rows.stop)
     if artifact.kind == PIXELS:

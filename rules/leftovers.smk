@@ -12,7 +12,7 @@ for action in ("list", "delete"):
         name:
             f"{action}_leftovers"
         input:
-            script=script_file("clean_up.py"),
+            script=script_file("leftovers.py"),
         log:
             f"logs/{action}_leftovers.log",
         localrule: True
