@@ -390,9 +390,9 @@ def test_models_that_methods_learn_from_can_be_trained_one_to_a_job(tmp_path):
     workflow = Workflow(tmp_path)
     workflow.config["datasets"]["cifar2"] = {"retrain": {"subsets": 3}}
     plan = workflow.planned(*(f"results/cifar2/retrain/losses/subset-0{s}_seed-0.h5" for s in range(3)))
-    assert plan["train_retrain_models_cifar2"] == plan["evaluate_retrain_models_cifar2"] == 3
+    assert plan["train_retrain_models_unet"] == plan["evaluate_retrain_models_unet"] == 3
     assert plan["draw_retrain_subsets"] == 1
-    assert not {"draw_subsets", "train_subset_models_cifar2"} & plan.keys()
+    assert not {"draw_subsets", "train_subset_models_unet"} & plan.keys()
 
 
 @pytest.mark.parametrize("damping", ["gcv", 0.1])
@@ -424,23 +424,18 @@ def test_files_placed_by_hand_are_kept(tmp_path):
 PUBLISHED_MODELS = ("cifar2", "cifar10", "celeba", "artbench2", "artbench5", "artbench10")
 
 
-@pytest.mark.parametrize("name", PUBLISHED_MODELS)
-def test_the_dry_run_of_a_published_data_set_is_the_protocol(tmp_path, name):
+def test_the_dry_run_of_the_published_data_sets_is_the_protocol(tmp_path):
     """64 subsets x 3 seeds, each trained and evaluated in a job of its own, and nothing is there yet."""
-    plan = Workflow(tmp_path).planned(f"results/{name}/lds_das.csv")
-    assert plan[f"train_subset_models_{name}"] == plan[f"evaluate_subset_models_{name}"] == 192
-    assert plan["prepare_images"] == plan["draw_subsets"] == plan["generate_images"] == 1
-    latent = name.startswith("artbench")
-    assert plan["train_model_lora" if latent else "train_model_unet"] == 1
-    assert plan.get("encode_latents", 0) == (3 if latent else 0)
-    assert plan.get("fetch_base_model", 0) == (1 if latent else 0)
-
-
-def test_the_dry_run_of_cifar2_is_the_published_protocol(tmp_path):
-    """64 subsets x 3 seeds; 5000 + 1000 + 1000 images in shards of 1000."""
-    workflow = Workflow(tmp_path)
-    plan = workflow.planned("results/cifar2/lds_das.csv")
-    assert plan["train_subset_models_cifar2"] == plan["evaluate_subset_models_cifar2"] == 192
-    assert plan["project_gradients"] == 5 + 1 + 1
-    assert plan["predict_losses"] == 2
-    assert plan["fetch_file"] == plan["prepare_images"] == plan["train_model_unet"] == 1
+    plan = Workflow(tmp_path).planned(*(f"results/{name}/lds_das.csv" for name in PUBLISHED_MODELS))
+    for rule in ("train_subset_models", "evaluate_subset_models"):
+        assert plan[f"{rule}_unet"] == plan[f"{rule}_lora"] == 3 * 192
+    assert plan["train_model_unet"] == plan["train_model_lora"] == 3
+    assert plan["prepare_images"] == plan["draw_subsets"] == plan["generate_images"] == 6
+    assert plan["encode_latents"] == 3 * 3
+    assert plan["fetch_file"] == 1 + 2 + 2
+    assert plan["fetch_base_model"] == 1
+    # Shards of the training images; 1000 held-out and 1000 generated ones of each data set are one shard.
+    training = [5, 10, 5, 5, 13, 25]
+    assert plan["measure_errors"] == sum(training)
+    assert plan["project_gradients"] == sum(training) + 6 * 2
+    assert plan["predict_losses"] == 6 * 2

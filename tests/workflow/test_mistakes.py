@@ -4,7 +4,7 @@ import pytest
 
 from workflow.running import Workflow
 
-# One of each way in which a rule asks the plan; tests/unit/test_plan.py has the others.
+# One of each way in which a rule asks the plan; tests/unit/plan/test_plan.py has the others.
 MISTAKES = {
     "while the configuration is read": (
         {"evaluation": {"bootstrap": 3}},

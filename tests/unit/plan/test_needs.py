@@ -12,7 +12,7 @@ from das.plan import configuration
 from das.plan.needs import START, TIME_MARGIN, JobNeeds
 from das.plan.unet_size import UNetSize, unet_size
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODELS = sorted((ROOT / "config/models").glob("*.json"))
 SCHEMAS = ROOT / "workflow/schemas"
 CONFIG = configuration.validate(

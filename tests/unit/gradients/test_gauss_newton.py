@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_gradients import Toy
+from test_extractor import Toy
 from test_training import SCHEDULE
 from torch import nn
 

@@ -14,7 +14,7 @@ from das.plan.paths import model_paths
 from das.plan.plan import Plan, section, setting
 from workflow.running import TINY, UNET
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def at(**values):

@@ -15,7 +15,7 @@ from das.cost import architecture, counting, estimate, page
 from das.errors import UserError
 from das.plan.configuration import load_datasets, load_yaml, validate
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCHEMAS = ROOT / "workflow/schemas"
 PUBLISHED = ("cifar2", "cifar10", "celeba", "artbench2", "artbench5", "artbench10")
 TFLOPS = {"fp32": 10.0, "fp16": 40.0, "bf16": 40.0}

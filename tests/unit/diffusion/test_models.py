@@ -21,7 +21,7 @@ from das.errors import UserError
 from das.pipelines.families import BASE_MODEL_FILES, PIPELINE_FILES
 from das.plan.configuration import load_yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 
 

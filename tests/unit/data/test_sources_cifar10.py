@@ -149,7 +149,7 @@ def test_member_size_of_the_published_archive_is_checked(standin, monkeypatch):
     assert "data_batch_1.bin has 122920 bytes, expected 30730000" in message
 
 
-# For whoever has the archive: DAS_CIFAR10=cifar-10-binary.tar.gz pytest tests/unit/test_sources_cifar10.py
+# For whoever has the archive: DAS_CIFAR10=cifar-10-binary.tar.gz pytest test_sources_cifar10.py
 if "DAS_CIFAR10" in os.environ:
 
     def test_published_indices_come_out_of_the_published_archive():

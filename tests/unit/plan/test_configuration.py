@@ -8,7 +8,7 @@ import yaml
 from das.errors import UserError
 from das.plan.configuration import load_datasets, load_yaml, merge, require_counterfactual, validate
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
 DIGITS = ROOT / "config/datasets/digits.yaml"
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from playwright.sync_api import sync_playwright
-from test_report import folder, page_of
+from test_page import folder, page_of
 
 import browser
 
