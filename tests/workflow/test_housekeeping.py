@@ -21,7 +21,7 @@ def finished(undisturbed, tmp_path):
     return workflow
 
 
-def clean_up(workflow, action):
+def leftovers(workflow, action):
     return workflow.make(f"{action}_leftovers", "--quiet", "all")
 
 
@@ -35,14 +35,14 @@ def test_retrained_models_are_listed_then_deleted_and_nothing_runs_again(finishe
         os.utime(path, (then, then))
     assert finished.planned(TARGET) == {}
 
-    said = clean_up(finished, "list")
+    said = leftovers(finished, "list")
     assert "retrained models in results/tiny/lds whose losses stand: 16, " in said
     assert "10.0 days  .resume/train-0123456789abcdef" in said
     assert len(list((finished.folder / MODELS).iterdir())) == 16
     assert "half made in results and data, untouched for 7 days: 1, " in said
     assert stale.exists() and prepared.exists()
 
-    assert "deleting: retrained models in results/tiny/lds" in clean_up(finished, "delete")
+    assert "deleting: retrained models in results/tiny/lds" in leftovers(finished, "delete")
     assert not any((finished.folder / MODELS).iterdir())
     assert not any((finished.folder / "results/tiny/retrain/models").iterdir())
     assert len(list((finished.folder / LOSSES).iterdir())) == 16
@@ -52,13 +52,13 @@ def test_retrained_models_are_listed_then_deleted_and_nothing_runs_again(finishe
 
 def test_models_that_a_data_set_keeps_are_listed_and_stay(finished):
     finished.config["datasets"]["tiny"]["jobs"]["keep_models"] = True
-    said = clean_up(finished, "delete")
+    said = leftovers(finished, "delete")
     assert "found: retrained models in results/tiny/lds whose losses stand; kept" in said
     assert len(list((finished.folder / MODELS).iterdir())) == 16
 
 
 def test_models_are_trained_again_when_their_losses_must_be_and_go_afterwards(finished, undisturbed):
-    clean_up(finished, "delete")
+    leftovers(finished, "delete")
     shutil.rmtree(finished.folder / LOSSES)
     target = f"{LOSSES}/subset-03_seed-1.h5"
     assert finished.planned(target) == {"train_subset_models": 1, "evaluate_subset_models": 1}

@@ -3,19 +3,17 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
 from das import cli
 from das.counterfactual.outcomes import KIND
+from das.counterfactual.regeneration import regenerate
 from das.data import subsets
 from das.data.images import read_images
-from das.diffusion import denoising_error, inputs, models, sampling
+from das.diffusion import inputs, models
 from das.diffusion.clip import Clip
 from das.diffusion.precision import choose_precision
 from das.diffusion.sampling import GenerationSettings
 from das.jobs import artifacts, resume
 from das.jobs.device import choose_device
-from das.jobs.progress import progress
 from das.plan.paths import model_name
 
 
@@ -37,22 +35,10 @@ def run(arguments):
     }
     key = resume.job_key(identity, original.family, "regenerate_images.py")
     with resume.job_state(arguments.resume, "regenerate", key) as state:
-
-        def regenerate(model, block):
-            return sampling.generate(model, block, GenerationSettings(**generated))
-
-        def loss(model, block, name):
-            where = state / name
-            losses = denoising_error.query_losses(model, seen, block, "gen", settings, arguments.rows, where)
-            return losses.mean(dtype=np.float64)
-
-        outcomes = []
-        for query, folder in enumerate(progress(folders, "regenerate")):
-            model, block = models.load(folder, device), range(query, query + 1)
-            [images] = resume.compute_blocks(state, "images", [block], lambda b, m=model: regenerate(m, b))
-            new, old = loss(model, block, "new"), loss(original, block, "old")
-            outcomes.append({"images": images[0], "loss": new, "loss_difference": new - old})
-            outcomes[-1] |= compare(original, clip, images[0], queries[query])
+        sampling = GenerationSettings(**generated)
+        outcomes = regenerate(
+            original, folders, queries, seen, sampling, settings, arguments.rows, state, clip
+        )
         with artifacts.write(
             arguments.output,
             KIND,
@@ -61,18 +47,8 @@ def run(arguments):
             weights,
             training_seconds=sum(map(models.training_seconds, folders)),
         ) as file:
-            for name in outcomes[0]:
-                file[name] = np.stack([outcome[name] for outcome in outcomes])
-
-
-def compare(model, clip, image, other):
-    """Distance of two images uint8 [H, W, C] where the model measures it; by CLIP, if any, the cosine."""
-    both = np.stack([image, other])
-    found = {"l2": np.linalg.norm(np.subtract(*model.represent(both).astype(np.float64)))}
-    if clip:
-        a, b = clip.embed(both).astype(np.float64)
-        found["clip_cosine"] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    return found
+            for name, values in outcomes.items():
+                file[name] = values
 
 
 options = cli.compute_options(cli.parser(__doc__))
