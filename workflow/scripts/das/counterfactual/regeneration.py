@@ -42,7 +42,7 @@ def regenerate(
         state: folder for unfinished work.
 
     Returns:
-        images uint8 [Q, H, W, C]. Of each query, [Q]: loss by the new model, loss_difference to the loss by the
+        images uint8 [Q, H, W, C]. Of each query, [Q]: loss by the new model, loss_difference to that by the
         original, l2, which is its distance where the model measures it, and with CLIP clip_cosine.
     """
     device = next(original.network.parameters()).device
