@@ -79,6 +79,12 @@ def planned(decide, *arguments):
     return decided
 
 
+def unwatched(decide, *arguments):
+    """A params function likewise that is no reason to run a job again: to Snakemake, none is that takes `input`."""
+    decided = planned(decide, *arguments)
+    return lambda wildcards, input: decided(wildcards)
+
+
 def code_files(script):
     """An input function: the modules that decide the result of a script."""
     return planned(code.script_code, script)

@@ -31,7 +31,7 @@ rule estimate_cost:
         settings=planned(resources.settings_json),
         config=planned(resources.costed_json),
         tflops=planned(resources.sustained_tflops),
-        modules=planned(evaluation.module_options),
+        modules=unwatched(evaluation.module_options),
         measured=planned(resources.measured),
     message:
         "{wildcards.dataset}: estimating hours, memory and disk"

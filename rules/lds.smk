@@ -28,11 +28,12 @@ rule predict_losses:
         method=planned(evaluation.method_options),
         rule=planned(evaluation.rule_content),
         files=planned(evaluation.scoring_options),
+        modules=unwatched(evaluation.module_options),
     message:
         "{wildcards.dataset}: predicting losses, {wildcards.method} on {wildcards.split}"
     shell:
         "python {input.script:q} --log {log} --threads {threads}"
-        " {params.method} {params.files} --subsets {input.subsets}"
+        " {params.method} {params.modules} {params.files} --subsets {input.subsets}"
         " --dampings {params.dampings} --output {output}"
 
 
@@ -127,6 +128,7 @@ rule score_images:
         method=planned(evaluation.method_options),
         rule=planned(evaluation.rule_content),
         files=planned(evaluation.scoring_options),
+        modules=unwatched(evaluation.module_options),
         damping=planned(evaluation.score_damping),
         dampings=planned(evaluation.score_dampings),
         table=lambda wildcards, input: f"--table {input.table[0]}" if input.table else "",
@@ -134,5 +136,5 @@ rule score_images:
     message:
         "{wildcards.dataset}: scoring training images, {wildcards.method} for {wildcards.split}"
     shell:
-        "python {input.script:q} --log {log} --threads {threads} {params.method} {params.files}"
+        "python {input.script:q} --log {log} --threads {threads} {params.method} {params.modules} {params.files}"
         " --damping {params.damping} --dampings {params.dampings} {params.table} --top {params.top} --output {output}"

@@ -109,7 +109,7 @@ def scoring_options(plan: Plan, wildcards: Wildcards) -> str:
         for name, parts in scoring_parts(plan, wildcards).items()
         for part in parts
     ]
-    return " ".join([module_options(plan, wildcards), *files])
+    return " ".join(files)
 
 
 def dampings(plan: Plan, wildcards: Wildcards) -> list[float]:
