@@ -10,7 +10,6 @@ rule summarise_ablation:
         tables=planned(evaluation.of_ablation, "lds_{method}.csv"),
         statistics=planned(evaluation.of_ablation, "lds/statistics/{method}.h5"),
         script=script_file("summarise_ablation.py"),
-        code=code_files("summarise_ablation.py"),
     output:
         table=shown("results/{dataset}/ablation.csv", "ablation", "How far to trust it", "ablation"),
         plot=shown("results/{dataset}/ablation.png", "ablation", "How far to trust it", "ablation, plot"),
@@ -19,6 +18,7 @@ rule summarise_ablation:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("summarise_ablation.py"),
         base=config["ablation"]["base"],
         changes=planned(evaluation.ablation_changes),
     message:

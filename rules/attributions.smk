@@ -17,7 +17,6 @@ for rule_name, table, chosen in (
             train=planned(shards.train_images, "attributions", "count"),
             queries="results/{dataset}/images/gen.h5",
             script=script_file("tabulate_attributions.py"),
-            code=code_files("tabulate_attributions.py"),
         output:
             shown(f"results/{{dataset}}/{table}.csv", "attributions", "Which images mattered", "table"),
         log:
@@ -25,6 +24,7 @@ for rule_name, table, chosen in (
         conda:
             ENVIRONMENT
         params:
+            code=code_of("tabulate_attributions.py"),
             most=config["attributions"]["count"],
         message:
             "{wildcards.dataset}: listing the most influential training images"

@@ -85,8 +85,8 @@ def unwatched(decide, *arguments):
     return lambda wildcards, input: decided(wildcards)
 
 
-def code_files(script):
-    """An input function: the modules that decide the result of a script."""
+def code_of(script):
+    """A params function: a hash of the code that decides the result of a script, see `das.jobs.code`."""
     return planned(code.script_code, script)
 
 

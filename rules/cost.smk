@@ -19,7 +19,6 @@ rule estimate_cost:
     input:
         unet=planned(models.network_file),
         script=script_file("estimate_cost.py"),
-        code=code_files("estimate_cost.py"),
     output:
         shown("results/{dataset}/cost.csv", "cost", "What it takes", "cost"),
     log:
@@ -28,6 +27,7 @@ rule estimate_cost:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("estimate_cost.py"),
         settings=planned(resources.settings_json),
         config=planned(resources.costed_json),
         tflops=planned(resources.sustained_tflops),
@@ -46,7 +46,6 @@ rule describe_costs:
     input:
         tables=expand("results/{dataset}/cost.csv", dataset=PUBLISHED_DATASETS),
         script=script_file("describe_costs.py"),
-        code=code_files("describe_costs.py"),
     output:
         "docs/cost.md",
     log:
@@ -54,6 +53,8 @@ rule describe_costs:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("describe_costs.py"),
     message:
         "Describing the costs of the published data sets"
     shell:

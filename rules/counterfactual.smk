@@ -11,7 +11,6 @@ rule choose_removals:
         scores=planned(pools.removal_scores),
         images="results/{dataset}/images/train.h5",
         script=script_file("choose_removals.py"),
-        code=code_files("choose_removals.py"),
     output:
         "results/{dataset}/counterfactual/{test}/{method}/subsets.h5",
     log:
@@ -19,6 +18,7 @@ rule choose_removals:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("choose_removals.py"),
         settings=planned(pools.counterfactual_json),
         scores=lambda wildcards, input: f"--scores {input.scores}" if input.scores else "",
     message:
@@ -39,7 +39,6 @@ rule regenerate_images:
         clip=planned(models.clip_model),
         launcher=LAUNCHER,
         script=script_file("regenerate_images.py"),
-        code=code_files("regenerate_images.py"),
     output:
         "results/{dataset}/counterfactual/{test}/{method}/outcomes.h5",
     log:
@@ -53,6 +52,7 @@ rule regenerate_images:
         **on_device("regenerate"),
         **ROWS,
     params:
+        code=code_of("regenerate_images.py"),
         model=lambda wildcards, input: os.path.dirname(input.model[0]),
         models=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
         seed=planned(setting, "train", "seed"),
@@ -73,7 +73,6 @@ rule summarise_counterfactual:
     input:
         outcomes=planned(pools.outcomes),
         script=script_file("summarise_counterfactual.py"),
-        code=code_files("summarise_counterfactual.py"),
     output:
         table=shown(
             "results/{dataset}/counterfactual.csv", "counterfactual", "How far to trust it", "counterfactual"
@@ -90,6 +89,7 @@ rule summarise_counterfactual:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("summarise_counterfactual.py"),
         bootstrap=config["evaluation"]["bootstrap"],
     message:
         "{wildcards.dataset}: what became of generated images without the images that mattered"

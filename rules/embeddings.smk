@@ -9,7 +9,6 @@ rule fetch_clip_model:
     input:
         # Ancient: an edit of these, or a model that was placed here by hand, fetches nothing again.
         script=ancient(script_file("fetch_base_model.py")),
-        code=ancient(code_files("fetch_base_model.py")),
     output:
         "data/models/{owner}--{name}/config.json",
     log:
@@ -35,7 +34,6 @@ rule embed_images:
         clip=planned(models.clip_model),
         launcher=LAUNCHER,
         script=script_file("embed_images.py"),
-        code=code_files("embed_images.py"),
     output:
         "results/{dataset}/embeddings/clip/{split}.h5",
     log:
@@ -50,6 +48,7 @@ rule embed_images:
         gpu_model=planned(resources.gpu_model),
         device=config["execution"]["device"],
     params:
+        code=code_of("embed_images.py"),
         folder=planned(models.clip_folder),
         content=planned(models.clip_content),
     message:

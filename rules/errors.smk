@@ -12,7 +12,6 @@ rule measure_errors:
         inputs=planned(shards.inputs, "train"),
         launcher=LAUNCHER,
         script=script_file("measure_errors.py"),
-        code=code_files("measure_errors.py"),
     output:
         "results/{dataset}/errors{variant}/train/shard-{shard}.h5",
     log:
@@ -26,6 +25,7 @@ rule measure_errors:
         **on_device("errors"),
         **ROWS,
     params:
+        code=code_of("measure_errors.py"),
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=planned(section, "errors"),
         images_per_shard=planned(setting, "jobs", "images_per_shard"),
@@ -43,13 +43,14 @@ rule join_errors:
     input:
         shards=planned(shards.shards, "errors{variant}", "train"),
         script=script_file("join_errors.py"),
-        code=code_files("join_errors.py"),
     output:
         "results/{dataset}/errors{variant}/train.h5",
     log:
         "logs/{dataset}/join_errors{variant}.log",
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("join_errors.py"),
     message:
         "{wildcards.dataset}: joining the errors{wildcards.variant} of the training images"
     shell:

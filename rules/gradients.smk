@@ -14,7 +14,6 @@ rule project_gradients:
         inputs=planned(shards.inputs, "{split}"),
         launcher=LAUNCHER,
         script=script_file("project_gradients.py"),
-        code=code_files("project_gradients.py"),
     output:
         "results/{dataset}/gradients/{features}{variant}/{split}/shard-{shard}.h5",
     log:
@@ -28,6 +27,7 @@ rule project_gradients:
         **on_device("gradients"),
         **ROWS,
     params:
+        code=code_of("project_gradients.py"),
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=planned(shards.gradient_settings_json),
         images_per_shard=planned(setting, "jobs", "images_per_shard"),
@@ -47,7 +47,6 @@ rule project_journeys:
         inputs=planned(shards.inputs, "gen"),
         launcher=LAUNCHER,
         script=script_file("project_journeys.py"),
-        code=code_files("project_journeys.py"),
     output:
         "results/{dataset}/gradients/{features}@journey/gen/shard-{shard}.h5",
     log:
@@ -61,6 +60,7 @@ rule project_journeys:
         **on_device("journeys"),
         **ROWS,
     params:
+        code=code_of("project_journeys.py"),
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=planned(shards.gradient_settings_json),
         generation=planned(section, "generate"),

@@ -9,7 +9,6 @@ rule fetch_file:
     input:
         # Ancient: an edit of these, or a file that was placed here with an old date, fetches nothing again.
         script=ancient(script_file("fetch_file.py")),
-        code=ancient(code_files("fetch_file.py")),
     output:
         "data/{name}",
     log:
@@ -31,7 +30,6 @@ rule prepare_images:
     input:
         files=planned(sources.source_files),
         script=script_file("prepare_images.py"),
-        code=code_files("prepare_images.py"),
     output:
         train=temp("results/{dataset}/images/train.{request}.h5"),
         val=temp("results/{dataset}/images/val.{request}.h5"),
@@ -40,6 +38,7 @@ rule prepare_images:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("prepare_images.py"),
         source=planned(section, "source", "path"),
         split=planned(section, "split"),
         content=planned(sources.source_content),
@@ -60,7 +59,6 @@ rule place_images:
         # Of those two, which are gone by the next call: what they are made from.
         files=planned(sources.source_files),
         script=rules.prepare_images.input.script,
-        code=rules.prepare_images.input.code,
     output:
         train="results/{dataset}/images/train.h5",
         val="results/{dataset}/images/val.h5",
@@ -69,6 +67,8 @@ rule place_images:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("prepare_images.py"),
     message:
         "{wildcards.dataset}: images are prepared"
     shell:
@@ -83,7 +83,6 @@ for pool in pools.DRAWN:
         input:
             images="results/{dataset}/images/train.h5",
             script=script_file("draw_subsets.py"),
-            code=code_files("draw_subsets.py"),
         output:
             pool.subsets,
         log:
@@ -91,6 +90,7 @@ for pool in pools.DRAWN:
         conda:
             ENVIRONMENT
         params:
+            code=code_of("draw_subsets.py"),
             subsets=planned(setting, pool.name, "subsets"),
             fraction=planned(setting, "lds", "fraction"),
             seed=planned(setting, pool.name, "seed"),

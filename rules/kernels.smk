@@ -12,7 +12,6 @@ rule sketch_kernel:
         inputs=planned(shards.inputs, "train"),
         launcher=LAUNCHER,
         script=script_file("sketch_kernel.py"),
-        code=code_files("sketch_kernel.py"),
     output:
         "results/{dataset}/kernels/{kernel}{variant}/shard-{shard}.h5",
     log:
@@ -27,6 +26,7 @@ rule sketch_kernel:
         **ROWS,
         **SAVING,
     params:
+        code=code_of("sketch_kernel.py"),
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=planned(shards.gradient_settings_json),
         images_per_shard=planned(setting, "jobs", "images_per_shard"),
@@ -45,7 +45,6 @@ rule join_kernel:
     input:
         shards=planned(shards.kernel_shards),
         script=script_file("join_kernel.py"),
-        code=code_files("join_kernel.py"),
     output:
         "results/{dataset}/kernels/{kernel}{variant}.h5",
     log:
@@ -54,6 +53,8 @@ rule join_kernel:
         ENVIRONMENT
     resources:
         **in_memory("join_kernel"),
+    params:
+        code=code_of("join_kernel.py"),
     message:
         "{wildcards.dataset}: joining the kernel {wildcards.kernel}{wildcards.variant}"
     shell:

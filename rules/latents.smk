@@ -9,7 +9,6 @@ rule fetch_base_model:
     input:
         # Ancient: an edit of these, or a model that was placed here by hand, fetches nothing again.
         script=ancient(script_file("fetch_base_model.py")),
-        code=ancient(code_files("fetch_base_model.py")),
     output:
         "data/models/{owner}--{name}/model_index.json",
     log:
@@ -35,7 +34,6 @@ rule encode_latents:
         base=planned(models.base_model),
         launcher=LAUNCHER,
         script=script_file("encode_latents.py"),
-        code=code_files("encode_latents.py"),
     output:
         "results/{dataset}/latents/{split}.h5",
     log:
@@ -49,6 +47,7 @@ rule encode_latents:
     resources:
         **on_device("encode"),
     params:
+        code=code_of("encode_latents.py"),
         base=planned(setting, "model", "base"),
         content=planned(models.base_model_content),
         flip=planned(models.flip_option),

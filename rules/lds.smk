@@ -9,8 +9,6 @@ lds_pairs.csv, lds_subsets.csv, lds_subsets.png and scores/.
 rule predict_losses:
     input:
         unpack(planned(evaluation.scoring_files)),
-        rule=planned(evaluation.rule_files),
-        code=code_files("predict_losses.py"),
         subsets="results/{dataset}/subsets.h5",
         script=script_file("predict_losses.py"),
     output:
@@ -24,9 +22,10 @@ rule predict_losses:
     resources:
         **in_memory("score"),
     params:
+        code=code_of("predict_losses.py"),
         dampings=planned(evaluation.dampings),
         method=planned(evaluation.method_options),
-        rule=planned(evaluation.rule_content),
+        rule=planned(evaluation.rule_code),
         files=planned(evaluation.scoring_options),
         modules=unwatched(evaluation.module_options),
     message:
@@ -42,7 +41,6 @@ rule measure_lds:
         unpack(planned(evaluation.predictions)),
         losses=planned(pools.losses),
         script=script_file("measure_lds.py"),
-        code=code_files("measure_lds.py"),
     output:
         table="results/{dataset}/lds_{method}.csv",
         statistics="results/{dataset}/lds/statistics/{method}.h5",
@@ -53,6 +51,7 @@ rule measure_lds:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("measure_lds.py"),
         bootstrap=config["evaluation"]["bootstrap"],
         predictions=lambda wildcards, input: " ".join(
             f"--{split} {input[split]}" for split in ("val", "gen") if split in input.keys()
@@ -69,7 +68,6 @@ rule summarise_lds:
     input:
         tables=planned(evaluation.of_evaluated, "lds_{method}.csv"),
         script=script_file("summarise_lds.py"),
-        code=code_files("summarise_lds.py"),
     output:
         table=shown("results/{dataset}/lds.csv", "lds", "How far to trust it", "LDS"),
         plot=shown("results/{dataset}/lds.png", "lds", "How far to trust it", "LDS, plot"),
@@ -77,6 +75,8 @@ rule summarise_lds:
         "logs/{dataset}/summarise_lds.log",
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("summarise_lds.py"),
     message:
         "{wildcards.dataset}: LDS of all methods"
     shell:
@@ -88,7 +88,6 @@ rule compare_methods:
     input:
         statistics=planned(evaluation.of_evaluated, "lds/statistics/{method}.h5"),
         script=script_file("compare_methods.py"),
-        code=code_files("compare_methods.py"),
     output:
         queries="results/{dataset}/lds_queries.csv",
         pairs=shown("results/{dataset}/lds_pairs.csv", "lds_pairs", "How far to trust it", "pairs of methods"),
@@ -100,6 +99,8 @@ rule compare_methods:
         "logs/{dataset}/compare_methods.log",
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("compare_methods.py"),
     message:
         "{wildcards.dataset}: comparing methods per query and in pairs"
     shell:
@@ -110,8 +111,6 @@ rule compare_methods:
 rule score_images:
     input:
         unpack(planned(evaluation.scoring_files)),
-        rule=planned(evaluation.rule_files),
-        code=code_files("score_images.py"),
         table=planned(evaluation.damping_table),
         script=script_file("score_images.py"),
     output:
@@ -125,8 +124,9 @@ rule score_images:
     resources:
         **in_memory("score"),
     params:
+        code=code_of("score_images.py"),
         method=planned(evaluation.method_options),
-        rule=planned(evaluation.rule_content),
+        rule=planned(evaluation.rule_code),
         files=planned(evaluation.scoring_options),
         modules=unwatched(evaluation.module_options),
         damping=planned(evaluation.score_damping),

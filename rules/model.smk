@@ -19,7 +19,6 @@ for training in models.trainings(PLAN):
             base=planned(models.base_model),
             launcher=LAUNCHER,
             script=script_file("train_model.py"),
-            code=code_files("train_model.py"),
         output:
             training.files,
         log:
@@ -37,6 +36,7 @@ for training in models.trainings(PLAN):
             **on_device("train"),
             **TRAINING,
         params:
+            code=code_of("train_model.py"),
             model=planned(section, "model"),
             network=planned(models.network_content),
             settings=planned(section, "train", "seed", "checkpoints"),
@@ -59,7 +59,6 @@ rule generate_images:
         model=planned(models.model_files),
         launcher=LAUNCHER,
         script=script_file("generate_images.py"),
-        code=code_files("generate_images.py"),
     output:
         "results/{dataset}/images/gen/shard-{shard}.h5",
     log:
@@ -75,6 +74,7 @@ rule generate_images:
     resources:
         **on_device("generate"),
     params:
+        code=code_of("generate_images.py"),
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
         settings=planned(section, "generate"),
         images_per_shard=planned(setting, "jobs", "generated_per_job"),
@@ -91,7 +91,6 @@ rule join_images:
     input:
         shards=planned(shards.generated_shards),
         script=script_file("join_images.py"),
-        code=code_files("join_images.py"),
     output:
         images="results/{dataset}/images/gen.h5",
         sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
@@ -102,6 +101,8 @@ rule join_images:
     priority: 10
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("join_images.py"),
     message:
         "{wildcards.dataset}: joining the generated images"
     shell:

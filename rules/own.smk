@@ -15,7 +15,6 @@ for taking in models.takings(PLAN):
             base=planned(models.base_model),
             inputs=planned(shards.inputs, "train"),
             script=script_file("take_model.py"),
-            code=code_files("take_model.py"),
         output:
             temp(taking.files("results/{dataset}/model.{request}")),
         log:
@@ -25,6 +24,7 @@ for taking in models.takings(PLAN):
         conda:
             ENVIRONMENT
         params:
+            code=code_of("take_model.py"),
             path=planned(models.own_model),
             base=planned(models.own_model_base),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
@@ -45,7 +45,6 @@ for taking in models.takings(PLAN):
             base=planned(models.base_model),
             inputs=planned(shards.inputs, "train"),
             script=[script_file("place_model.py"), script_file("take_model.py")],
-            code=code_files("take_model.py"),
         output:
             taking.files("results/{dataset}/model"),
         log:
@@ -56,6 +55,7 @@ for taking in models.takings(PLAN):
         conda:
             ENVIRONMENT
         params:
+            code=code_of("take_model.py"),
             taken=lambda wildcards, input: os.path.dirname(input.model[0]),
             folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
@@ -70,7 +70,6 @@ if OWN_QUERIES := PLAN.named(True, "queries", "folder"):
         input:
             train="results/{dataset}/images/train.h5",
             script=script_file("take_queries.py"),
-            code=code_files("take_queries.py"),
         output:
             images=temp("results/{dataset}/images/gen.{request}.h5"),
             sheet=temp("results/{dataset}/images/gen.{request}.png"),
@@ -81,6 +80,7 @@ if OWN_QUERIES := PLAN.named(True, "queries", "folder"):
         conda:
             ENVIRONMENT
         params:
+            code=code_of("take_queries.py"),
             folder=planned(setting, "queries", "folder"),
             content=planned(sources.picture_content),
         message:
@@ -97,7 +97,6 @@ if OWN_QUERIES := PLAN.named(True, "queries", "folder"):
             sheet=planned(sources.taken_pictures, "png"),
             train="results/{dataset}/images/train.h5",
             script=rules.take_queries.input.script,
-            code=rules.take_queries.input.code,
         output:
             images="results/{dataset}/images/gen.h5",
             sheet=shown("results/{dataset}/images/gen.png", "generated", "Which images mattered", "pictures"),
@@ -108,6 +107,8 @@ if OWN_QUERIES := PLAN.named(True, "queries", "folder"):
         localrule: True
         conda:
             ENVIRONMENT
+        params:
+            code=code_of("take_queries.py"),
         message:
             "{wildcards.dataset}: pictures are taken"
         shell:

@@ -17,7 +17,6 @@ rule write_report:
         counterfactual=planned(evaluation.report_counterfactual),
         outcomes=planned(evaluation.report_outcomes),
         script=script_file("write_report.py"),
-        code=code_files("write_report.py"),
         page=script_file("das/report/page.html"),
     output:
         shown("results/{dataset}/report.html", "page", "Which images mattered", "page"),
@@ -26,6 +25,7 @@ rule write_report:
     conda:
         ENVIRONMENT
     params:
+        code=code_of("write_report.py"),
         model=lambda wildcards, input: os.path.dirname(input.model),
         lds=lambda wildcards, input: (
             f"--lds {' '.join(input.lds)} --statistics {' '.join(input.statistics)}" if input.lds else ""

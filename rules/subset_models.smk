@@ -22,7 +22,6 @@ for job in pools.pool_jobs(PLAN, (*pools.DRAWN, *pools.CHOSEN)):
             schedule=planned(models.own_schedule),
             launcher=LAUNCHER,
             script=script_file("train_subset_models.py"),
-            code=code_files("train_subset_models.py"),
         output:
             # A temporary file that is gone makes nothing run again, unless what is made of it must be made again.
             job.files if job.kept else temp(job.files),
@@ -42,6 +41,7 @@ for job in pools.pool_jobs(PLAN, (*pools.DRAWN, *pools.CHOSEN)):
             # Not params: models in other company are the same models.
             models=list_of(job.models),
         params:
+            code=code_of("train_subset_models.py"),
             model=planned(section, "model"),
             content=planned(models.retraining_content),
             settings=planned(section, "train", "seed", "checkpoints"),
@@ -68,7 +68,6 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
             gen=planned(shards.inputs, "gen"),
             launcher=LAUNCHER,
             script=script_file("evaluate_subset_models.py"),
-            code=code_files("evaluate_subset_models.py"),
         output:
             job.losses,
         log:
@@ -85,6 +84,7 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
             **ROWS,
             models=list_of(job.models),
         params:
+            code=code_of("evaluate_subset_models.py"),
             settings=planned(pools.loss_settings),
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),

@@ -64,6 +64,21 @@ DECLARED = """
 """
 
 
+def run_in(folder, *options):
+    """What Snakemake says of making the toys in a copy of the workflow."""
+    command = [Path(sys.executable).with_name("snakemake"), "--cores", "2", *options]
+    targets = ["results/toy/attributions.csv", "results/toy/errors/train.h5"]
+    done = subprocess.run(
+        [*command, "--configfile", "mine.yaml", "--", *targets],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 def test_a_source_a_family_an_input_and_a_method_get_through_the_workflow(tmp_path):
     for name in ("config", "envs", "profiles", "rules", "workflow"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -88,16 +103,7 @@ def test_a_source_a_family_an_input_and_a_method_get_through_the_workflow(tmp_pa
         "attributions": {"method": "as_bright", "count": 5},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
-    command = [Path(sys.executable).with_name("snakemake"), "--cores", "2"]
-    targets = ["results/toy/attributions.csv", "results/toy/errors/train.h5"]
-    done = subprocess.run(
-        [*command, *targets, "--configfile", "mine.yaml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    run_in(tmp_path)
     results = tmp_path / "results/toy"
     assert (results / "model/toy.txt").read_text() == "a toy"
     with h5py.File(results / "images/train.h5") as file:
@@ -110,3 +116,13 @@ def test_a_source_a_family_an_input_and_a_method_get_through_the_workflow(tmp_pa
         scores = file["scores"][()]
     expected = -np.abs(queries.mean((1, 2, 3))[:, None] - train.mean((1, 2, 3))[None])
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+    # Every file of code has another date now, and one has another text.
+    for path in library.rglob("*.py"):
+        path.touch()
+    assert "Nothing to be done" in run_in(tmp_path, "--dry-run")
+    for name, expected in (("report/plots", set()), ("attributions", {"tabulate_attributions", "total"})):
+        with open(library / f"{name}.py", "a") as file:
+            file.write("# An edit.\n")
+        plan = run_in(tmp_path, "--dry-run", "--quiet", "reason")
+        assert set(re.findall(r"^(\w+) +\d+$", plan, re.MULTILINE)) == expected

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-SCRIPTS = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).resolve().parents[2]
 
 NEUTRAL = (
     "das/__init__.py",

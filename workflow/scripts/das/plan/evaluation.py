@@ -7,14 +7,14 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from das.errors import UserError
-from das.jobs.code import SCRIPTS, code_of
+from das.jobs.code import SCRIPTS
 from das.methods.inputs import INPUTS
 from das.pipelines.families import FAMILIES
-from das.plan.code import script_file
+from das.plan.code import module_code
 from das.plan.methods import JOURNEY, evaluated_methods
-from das.plan.paths import nameable
 from das.plan.plan import Plan, Wildcards
 from das.plan.pools import counterfactual, losses, outcomes, pool_models
 from das.plan.shards import shards
@@ -68,19 +68,14 @@ def scoring_files(plan: Plan, wildcards: Wildcards) -> dict[str, list[str]]:
     }
 
 
-def rule_files(plan: Plan, wildcards: Wildcards) -> list[str]:
-    """The files that define a method's scoring rule, and that by which its candidates are chosen."""
+def rule_code(plan: Plan, wildcards: Wildcards) -> str:
+    """A hash of the code of a method's scoring rule, and of that by which its candidates are chosen."""
     method = plan.method(wildcards)
     rules = [method.rule, *([method.candidates.rule] if method.candidates else [])]
-    names = dict.fromkeys(os.path.relpath(rule.score.__code__.co_filename, SCRIPTS) for rule in rules)
-    ours = code_of(*(name for name in names if not name.startswith("..")))
-    of_users = [os.path.normpath(script_file(name)) for name in names if name.startswith("..")]
-    return [*map(script_file, ours), *map(nameable, of_users)]
-
-
-def rule_content(plan: Plan, wildcards: Wildcards) -> str:
-    """A hash of those files."""
-    return content_of(*rule_files(plan, wildcards))
+    files = {Path(rule.score.__code__.co_filename).resolve() for rule in rules}
+    ours = sorted(file.relative_to(SCRIPTS).as_posix() for file in files if file.is_relative_to(SCRIPTS))
+    of_users = sorted(os.path.relpath(file) for file in files if not file.is_relative_to(SCRIPTS))
+    return " ".join([module_code(*ours), *([content_of(*of_users)] if of_users else [])])
 
 
 def method_options(plan: Plan, wildcards: Wildcards) -> str:
