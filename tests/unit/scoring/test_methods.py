@@ -17,9 +17,12 @@ import das
 from das import methods
 from das.errors import UserError
 from das.jobs import artifacts, blocks
-from das.methods import METHODS, Block, Method, method
+from das.methods import METHODS, Block, Files, Input, Method, declare, method
+from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring import inputs
+from das.scoring.inputs import Scene
+from das.scoring.kernel import Damping
 from das.scoring.score import predict_losses, score_images
 from das.scoring.scorer import Sources
 
@@ -299,6 +302,27 @@ def test_what_a_method_did_not_ask_for_is_named(tmp_path):
     ]:
         with pytest.raises(UserError, match=message):
             predict_losses(own, toy.sources, toy.subsets, [], tmp_path / "p.h5")
+
+
+def test_an_input_that_cannot_be_declared_is_named():
+    known = Files("images/train.h5")
+    with pytest.raises(UserError, match="there is an input errors already, choose another name"):
+        declare(Input("errors", {}, {"mine": known}, "somewhere:Mine"))
+    with pytest.raises(
+        UserError, match=r"input mine: the path of ours, 'x/\{slpit\}.h5', has \{slpit\}, allowed"
+    ):
+        declare(Input("mine", {}, {"mine": known, "ours": Files("x/{slpit}.h5")}, "somewhere:Mine"))
+    assert "mine" not in INPUTS
+
+
+def test_inputs_give_the_fields_that_they_declare(tmp_path):
+    """Each by itself, opened as the scorer does it."""
+    toy = Toy(tmp_path, 6)
+    files = toy.part | toy.shared
+    for name, declared in INPUTS.items():
+        opened = declared.opener(files, Scene((name,))).loaded()
+        given = opened.block(range(3), Damping(1.0, 1.0, 1.0))
+        assert set(given) == set(declared.gives), name
 
 
 def test_only_one_part_has_its_kernel_in_memory(tmp_path, monkeypatch):

@@ -7,12 +7,15 @@ file that the configuration lists under `method_modules` can declare further inp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from das.errors import UserError
+
+PLACEHOLDERS = ("split", "space", "features", "kernel", "variant", "journey", "shard", "model")
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,16 @@ INPUTS: dict[str, Input] = {}
 
 
 def declare(new: Input) -> Input:
-    """Enter an input; raises UserError where the name is taken."""
+    """Enter an input; raises UserError where its name is taken, or a path has an unknown placeholder."""
     if new.name in INPUTS:
         raise UserError(f"there is an input {new.name} already, choose another name")
+    for name, files in new.files.items():
+        unknown = set(re.findall(r"{(\w*)}", files.where)) - set(PLACEHOLDERS)
+        if unknown:
+            raise UserError(
+                f"input {new.name}: the path of {name}, {files.where!r}, has {{{min(unknown)}}}, allowed are "
+                f"{', '.join(PLACEHOLDERS)}"
+            )
     INPUTS[new.name] = new
     return new
 

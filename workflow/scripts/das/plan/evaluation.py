@@ -61,7 +61,7 @@ def _expanded(plan: Plan, wildcards: Wildcards, where: str, named: Mapping[str, 
 
 
 def scoring_files(plan: Plan, wildcards: Wildcards) -> dict[str, list[str]]:
-    """The same without parts, for Snakemake."""
+    """These files without their parts, for Snakemake."""
     return {
         name: [file for part in parts for file in part]
         for name, parts in scoring_parts(plan, wildcards).items()
