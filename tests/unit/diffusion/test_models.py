@@ -18,7 +18,7 @@ from das.diffusion import models
 from das.diffusion.inputs import PixelInputs
 from das.diffusion.models import base, hub, lora, unet
 from das.errors import UserError
-from das.pipelines.families import BASE_MODEL_FILES, PIPELINE_FILES
+from das.pipelines.families import BASE_MODEL_FILES, FAMILIES, PIPELINE_FILES
 from das.plan.configuration import load_yaml
 
 ROOT = Path(__file__).parents[3]
@@ -103,7 +103,7 @@ def test_images_that_do_not_fit_a_trained_model_are_refused(tmp_path):
 
 
 def test_an_unknown_family_is_named():
-    with pytest.raises(UserError, match=r"model\.family: found 'gan', allowed are unet, lora"):
+    with pytest.raises(UserError, match=rf"model\.family: found 'gan', allowed are {', '.join(FAMILIES)}"):
         models.family("gan")
 
 

@@ -249,6 +249,8 @@ def test_a_mistake_in_one_data_set_stops_no_other(planning):
     for stop in (lambda: dataset(plan, "odd"), lambda: plan.require_targets(["results/odd/anything"])):
         with pytest.raises(UserError, match=r"datasets\.odd: top level: found unknown key 'surprise'"):
             stop()
+    with pytest.raises(UserError, match="results/tyni: no data set 'tyni', known are"):
+        plan.require_targets(["results/tyni/images/gen.png"])
     plan.require_targets(["results/tiny/lds.csv", "--dry-run"])
 
 

@@ -21,7 +21,7 @@ from das.methods import METHODS, Block, Files, Input, Method, declare, method
 from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring import inputs
-from das.scoring.inputs import Scene
+from das.scoring.inputs import ImageInput, Scene
 from das.scoring.kernel import Damping
 from das.scoring.score import predict_losses, score_images
 from das.scoring.scorer import Sources
@@ -304,15 +304,54 @@ def test_what_a_method_did_not_ask_for_is_named(tmp_path):
             predict_losses(own, toy.sources, toy.subsets, [], tmp_path / "p.h5")
 
 
-def test_an_input_that_cannot_be_declared_is_named():
-    known = Files("images/train.h5")
-    with pytest.raises(UserError, match="there is an input errors already, choose another name"):
-        declare(Input("errors", {}, {"mine": known}, "somewhere:Mine"))
-    with pytest.raises(
-        UserError, match=r"input mine: the path of ours, 'x/\{slpit\}.h5', has \{slpit\}, allowed"
-    ):
-        declare(Input("mine", {}, {"mine": known, "ours": Files("x/{slpit}.h5")}, "somewhere:Mine"))
+@pytest.mark.parametrize(
+    ("name", "files", "message"),
+    [
+        ("errors", {}, "there is an input errors already, choose another name"),
+        (
+            "mine",
+            {"ours": Files("x/{slpit}.h5")},
+            "mine: ours: .* the placeholder 'slpit', allowed",
+        ),
+        ("mine", {"ours": Files("x/{split!r}.h5")}, "has the placeholder 'split', .* nothing beside them"),
+        ("mine", {"ours": Files("x/{split.h5")}, "is no path with placeholders"),
+        ("mine", {"ours": Files("x/{shard}.h5")}, "shards are files named /train/{shard}.h5 or"),
+        ("mine", {"ours": "x.h5"}, "mine: ours: found 'x.h5', expected Files with a path"),
+        (
+            "mine",
+            {"query_images": Files("images/val.h5")},
+            "but query_images is .*; choose another",
+        ),
+    ],
+)
+def test_an_input_that_cannot_be_declared_is_named(name, files, message):
+    with pytest.raises(UserError, match=message):
+        declare(Input(name, {}, files, "somewhere:Mine"))
     assert "mine" not in INPUTS
+
+
+def test_an_input_that_opens_otherwise_than_it_says_is_named(tmp_path, monkeypatch):
+    """One that asks for a file of another name, and one that has no damping."""
+    toy = Toy(tmp_path, 6)
+
+    class Mine(ImageInput):
+        def __init__(self, files, scene):
+            super().__init__(files, scene)
+            self._more = files["more"] if "asks" in scene.wanted else None
+
+    images = INPUTS["images"].files
+    for name, damped, message in [
+        ("asks", False, "Mine: asks for 'more', given are .*train_images"),
+        ("lies", True, "method scored: an input is damped, but none opened as a DampedInput"),
+    ]:
+        monkeypatch.setitem(INPUTS, name, Input(name, {}, images, Mine, damped=damped))
+
+        @method(inputs=(name,))
+        def scored(block: Block):
+            return block.query_pixels @ block.train_pixels.T
+
+        with pytest.raises(UserError, match=message):
+            predict_losses(scored, toy.sources, toy.subsets, [0.1], tmp_path / "p.h5")
 
 
 def test_inputs_give_the_fields_that_they_declare(tmp_path):

@@ -180,7 +180,7 @@ class Artifact:
 
 @contextmanager
 def read(path: Path, *kinds: str) -> Iterator[Artifact]:
-    """Open an artifact of one of the given kinds for reading.
+    """Open an artifact of one of the given kinds for reading, or of any kind where none is given.
 
     Raises:
         UserError: the file is missing, out of reach, cut short, of another kind or of another schema.
@@ -195,7 +195,7 @@ def read(path: Path, *kinds: str) -> Iterator[Artifact]:
         with _naming(path, "its description"):
             attributes = dict(file.attrs)
         found = attributes.get("kind", "unknown content")
-        if found not in kinds:
+        if kinds and found not in kinds:
             raise UserError(f"{path}: holds {found}, expected {' or '.join(kinds)}")
         if attributes.get("schema") != SCHEMA:
             raise UserError(

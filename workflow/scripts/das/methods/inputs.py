@@ -7,10 +7,10 @@ file that the configuration lists under `method_modules` can declare further inp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from string import Formatter
 from typing import Any
 
 from das.errors import UserError
@@ -43,9 +43,10 @@ class Input:
         name: by which methods ask for it.
         gives: fields of `das.methods.Block`, each with what it holds.
         files: by the names under which scripts are given them.
-        opens: a subclass of `das.scoring.inputs.OpenInput`, or its module and name, which the job imports.
+        opens: a subclass of `das.scoring.inputs.OpenInput`, or the module and name of one in this library,
+            which the job imports.
         of_queries: whether it differs from query to query.
-        damped: whether it depends on a damping.
+        damped: whether it depends on a damping; then it opens as a `das.scoring.inputs.DampedInput`.
         missing: of the configuration and the settings of a data set, what these lack for it; None if nothing.
     """
 
@@ -82,18 +83,43 @@ INPUTS: dict[str, Input] = {}
 
 
 def declare(new: Input) -> Input:
-    """Enter an input; raises UserError where its name is taken, or a path has an unknown placeholder."""
+    """Enter an input.
+
+    Raises:
+        UserError: its name is taken, or its files cannot be named so; with what is allowed.
+    """
     if new.name in INPUTS:
         raise UserError(f"there is an input {new.name} already, choose another name")
+    known = {name: files.where for each in INPUTS.values() for name, files in each.files.items()}
     for name, files in new.files.items():
-        unknown = set(re.findall(r"{(\w*)}", files.where)) - set(PLACEHOLDERS)
-        if unknown:
+        where = f"input {new.name}: {name}"
+        if not isinstance(files, Files):
+            raise UserError(f"{where}: found {files!r}, expected Files with a path")
+        if known.get(name, files.where) != files.where:
             raise UserError(
-                f"input {new.name}: the path of {name}, {files.where!r}, has {{{min(unknown)}}}, allowed are "
-                f"{', '.join(PLACEHOLDERS)}"
+                f"{where}: found {files.where!r}, but {name} is {known[name]!r}; choose another name"
             )
+        _require_path(where, files.where)
     INPUTS[new.name] = new
     return new
+
+
+def _require_path(where: str, path: str) -> None:
+    """Refuse a path of which a placeholder is unknown, or not where its files can be told."""
+    try:
+        fields = [field[1:] for field in Formatter().parse(path) if field[1] is not None]
+    except ValueError as error:
+        raise UserError(f"{where}: {path!r} is no path with placeholders ({error})") from error
+    for name, form, conversion in fields:
+        if name not in PLACEHOLDERS or form or conversion:
+            raise UserError(
+                f"{where}: {path!r} has the placeholder {name!r}, allowed are {', '.join(PLACEHOLDERS)}, "
+                "in braces and nothing beside them"
+            )
+    if "{shard}" in path and not path.endswith(("/train/{shard}.h5", "/{split}/{shard}.h5")):
+        raise UserError(
+            f"{where}: {path!r}: shards are files named /train/{{shard}}.h5 or /{{split}}/{{shard}}.h5"
+        )
 
 
 def _lacks_clip(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:

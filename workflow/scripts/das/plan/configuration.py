@@ -37,7 +37,21 @@ _Validator = jsonschema.validators.extend(
 
 
 # The one in C, where PyYAML has it, takes a tenth of the time; every start reads a dozen files.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_FastLoader):
+    """One that takes no key twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for position, (key, _) in enumerate(node.value):
+            if key.value in keys[:position]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} stands there twice", problem_mark=key.start_mark
+                )
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -331,7 +345,7 @@ def _describe(error: jsonschema.ValidationError) -> str:
         "uniqueItems": "no entry twice",
         "pattern": f"text that matches {limit}",
         "format": "a regular expression",
-        "anyOf": error.schema.get("description", ""),
+        "anyOf": " ".join(error.schema.get("description", "").split()).removesuffix("."),
     }.get(str(rule), f"{rule} {limit}")
     return f"{key}: found {value!r}, allowed is {allowed}"
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,10 +70,15 @@ def scoring_files(plan: Plan, wildcards: Wildcards) -> dict[str, list[str]]:
 
 
 def rule_code(plan: Plan, wildcards: Wildcards) -> str:
-    """A hash of the code of a method's scoring rule, and of that by which its candidates are chosen."""
+    """A hash of the code of a method's scoring rule, and of that by which its candidates are chosen.
+
+    Inputs that a file of the user's declares are part of it; those of the library are code of the scripts.
+    """
     method = plan.method(wildcards)
     rules = [method.rule, *([method.candidates.rule] if method.candidates else [])]
-    files = {Path(rule.score.__code__.co_filename).resolve() for rule in rules}
+    named = [rule.score.__module__ for rule in rules]
+    named += [opens.__module__ for name in method.inputs if callable(opens := INPUTS[name].opens)]
+    files = {Path(str(sys.modules[name].__file__)).resolve() for name in named}
     ours = sorted(file.relative_to(SCRIPTS).as_posix() for file in files if file.is_relative_to(SCRIPTS))
     of_users = sorted(os.path.relpath(file) for file in files if not file.is_relative_to(SCRIPTS))
     return " ".join([module_code(*ours), *([content_of(*of_users)] if of_users else [])])

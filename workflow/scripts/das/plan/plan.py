@@ -79,14 +79,14 @@ class Plan:
         return ablation.changes(self.config)
 
     def require_targets(self, arguments: Sequence[str]) -> None:
-        """Refuse targets of data sets with a mistake, whether or not some rule makes such a file.
+        """Refuse targets of unknown data sets, and of those with a mistake, even if no rule makes them.
 
         Raises:
-            UserError: the mistake.
+            UserError: the mistake, or the names that are known.
         """
         for argument in arguments:
-            if (named := re.match("results/([^/]+)/", argument)) and named[1] in self.mistakes:
-                raise self.mistakes[named[1]]
+            if named := re.match("results/([^/]+)/", argument):
+                self._require_known(named[1])
 
     def dataset(self, wildcards: Wildcards) -> Settings:
         """The settings of the data set that a path names.
@@ -95,12 +95,15 @@ class Plan:
             UserError: there is none, its settings have a mistake, or files that they name cannot be used.
         """
         name = wildcards.dataset
+        self._require_known(name)
+        self._require_usable(name)
+        return self.datasets[name]
+
+    def _require_known(self, name: str) -> None:
         if name in self.mistakes:
             raise self.mistakes[name]
         if name not in self.datasets:
             raise UserError(f"results/{name}: no data set {name!r}, known are {', '.join(self.datasets)}")
-        self._require_usable(name)
-        return self.datasets[name]
 
     def _require_usable(self, name: str) -> None:
         """Refuse files that settings name where they are missing or not supported; looks at them once."""

@@ -28,9 +28,6 @@ from das.scoring.scorer import Best, Scorer, Sources, require_finite
 SIGNED = "positive: having the image in training lowers the query's loss"
 MAGNITUDE = "magnitude: taken as positive, having the image in training lowers the query's loss"
 
-# Kinds of artifacts that are computed for a method, as far as it reads them.
-COMPUTED = ("features", "errors", "kernel", "embeddings", "losses")
-
 
 def predict_losses(
     method: Method, sources: Sources, subsets: Path, dampings: Sequence[float], output: Path
@@ -175,7 +172,7 @@ def _costs(sources: Sources) -> list[dict[str, Any]]:
     for step, files in sources.computed().items():
         seconds = 0.0
         for path in files:
-            with artifacts.read(path, *COMPUTED) as artifact:
+            with artifacts.read(path) as artifact:
                 if "seconds" not in artifact.attributes:
                     raise UserError(f"{path}: made by an older version; delete it and make it again")
                 seconds += artifact.attributes["seconds"]

@@ -133,7 +133,12 @@ class Scorer:
         chosen = [each for name, each in INPUTS.items() if name in wanted and each.of_models == of_models]
         opened = []
         for opens in dict.fromkeys(each.opener for each in chosen):  # several may be opened as one
-            opened.append(opens(files, scene))
+            try:
+                opened.append(opens(files, scene))
+            except KeyError as error:
+                raise UserError(
+                    f"{opens.__qualname__}: asks for {error}, given are {', '.join(files)}"
+                ) from error
             self._accept(opened[-1])
         return opened
 
@@ -189,6 +194,10 @@ class PartScorer:
     def dampings(self, relative: Sequence[float]) -> list[Damping]:
         """The dampings with these relative values; `UNDAMPED` for each where there is no kernel."""
         damped = [each for each in self._opened if isinstance(each, DampedInput)]
+        if not damped and self._method.damped:
+            raise UserError(
+                f"method {self._method.name}: an input is damped, but none opened as a DampedInput"
+            )
         if not damped:
             return [UNDAMPED] * len(relative)
         # An image kernel beside one of gradients has a scale of its own.

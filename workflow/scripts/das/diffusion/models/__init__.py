@@ -1,7 +1,7 @@
 """Diffusion models: one module per family, found by the family's name.
 
 To add a family, write a module of this package with a subclass of `Model`, and declare the family in
-`das.pipelines.families`. Nothing else needs to know it.
+`das.pipelines.families`. Nothing else needs to know it, if its network is a diffusers UNet.
 """
 
 from __future__ import annotations
