@@ -8,6 +8,8 @@ import pytest
 from snakemake.iocontainers import Wildcards
 
 from das.errors import UserError
+from das.methods import METHODS
+from das.methods.inputs import INPUTS
 from das.plan import evaluation, models, pools, resources, shards, sources
 from das.plan.configuration import load_yaml, merge
 from das.plan.paths import model_paths
@@ -386,3 +388,29 @@ def test_more_work_asks_for_more(planning):
         assert min(needed) > 0, kind
     one, many = (resources.needs(plan, tiny, "lds", models).disk_mb for models in (1, 1000))
     assert many > 50 * one
+
+
+def test_scores_follow_the_code_of_a_method_and_of_its_inputs(planning, tmp_path):
+    """Both of the user's own, in two files; an edit of either is another code."""
+    (tmp_path / "given.py").write_text(
+        "from das.methods import Files, Input, declare\n"
+        "def opened(files, scene): ...\n"
+        "declare(Input('mine', {}, {'mine': Files('mine.h5')}, opened))\n"
+    )
+    (tmp_path / "scored.py").write_text(
+        "from das.methods import method\n@method(inputs=('mine',))\ndef by_mine(block): ...\n"
+    )
+    change = {"method_modules": ["given.py", "scored.py"], "methods": {"m": {"score": "by_mine"}}}
+    wildcards = at(dataset="tiny", method="m", split="val")
+    try:
+        found = {evaluation.rule_code(planning(change), wildcards)}
+        for name in ("given.py", "scored.py"):
+            with open(tmp_path / name, "a") as file:
+                file.write("# An edit.\n")
+            sources.hash_files.cache_clear()
+            found.add(evaluation.rule_code(planning(change), wildcards))
+        assert len(found) == 3
+        assert evaluation.scoring_files(planning(change), wildcards) == {"mine": ["results/tiny/mine.h5"]}
+    finally:
+        INPUTS.pop("mine", None)
+        METHODS.pop("by_mine", None)

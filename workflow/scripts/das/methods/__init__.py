@@ -18,7 +18,7 @@ from types import ModuleType
 
 from das.errors import UserError
 from das.methods.base import Block, Method, method
-from das.methods.inputs import Files, Input, declare
+from das.methods.inputs import INPUTS, Files, Input, declare
 
 __all__ = ["METHODS", "Block", "Files", "Input", "Method", "declare", "get", "load", "method"]
 
@@ -37,10 +37,10 @@ def get(name: str, modules: Iterable[Path] = ()) -> Method:
 
 
 def load(path: Path) -> None:
-    """Add the methods of a Python file to the registry, once.
+    """Add the methods of a Python file to the registry, once; its inputs declare themselves.
 
     Raises:
-        UserError: it cannot be read or run, holds no method, or one whose name is taken.
+        UserError: it cannot be read or run, holds nothing of both, or a method whose name is taken.
     """
     path = Path(path).absolute()
     if path in _LOADED:
@@ -49,6 +49,7 @@ def load(path: Path) -> None:
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"method_modules: no file {str(path)!r} with Python code")
     module = module_from_spec(spec)
+    declared = len(INPUTS)
     sys.modules[spec.name] = module  # where dataclasses look for the module of a class
     try:
         spec.loader.exec_module(module)
@@ -57,7 +58,7 @@ def load(path: Path) -> None:
     except Exception as error:
         raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     found = [each for each in _methods(module) if METHODS.get(each.name) is not each]
-    if not found:
+    if not found and len(INPUTS) == declared:
         raise UserError(f"{path}: holds no method; decorate a function with das.methods.method")
     for each in found:
         if each.name in METHODS:
