@@ -33,7 +33,7 @@ help:
 	@touch $@
 
 demo: .venv/run
-	@echo "Making results/digits: about 15 minutes on two cores"
+	@echo "Making results/digits: about 11 minutes on two cores"
 	$(BIN)/snakemake --cores $(CORES) demo --quiet host reason --configfile config/demo.yaml
 	@echo "LDS in percent, what each method's scores predict of retrained models; also results/digits/lds.png:"
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
