@@ -122,6 +122,11 @@ class FeatureInput(OpenInput):
         return {"query_features": queries, "train_features": self.train.read(rows)}
 
 
+def timesteps_of(files: Opened) -> list[tuple[int, int]]:
+    """Position and number of each timestep that features keep apart, see `Scene`."""
+    return list(enumerate(Shards(files["train_features"], timestep=0).timesteps))
+
+
 class KernelInput(FeatureInput):
     """The inputs "kernel", "leverage" and "norms", before the kernel is built."""
 

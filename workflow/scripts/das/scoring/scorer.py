@@ -17,8 +17,7 @@ from das.jobs.blocks import blocks
 from das.methods import Block, Method
 from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
-from das.scoring.feature_shards import Shards
-from das.scoring.inputs import DampedInput, ErrorInput, LoadedKernel, Opened, OpenInput, Scene
+from das.scoring.inputs import DampedInput, ErrorInput, LoadedKernel, Opened, OpenInput, Scene, timesteps_of
 from das.scoring.kernel import Damping, SpectralKernel
 
 UNDAMPED = Damping(math.nan, math.nan, math.nan)
@@ -29,9 +28,9 @@ class Sources:
     """What a method scores from; what it does not need may be left out.
 
     Attributes:
-        files: by the names of `das.methods.inputs`: those of each part that scores are averaged over (see
-            `das.plan.methods`), one after another, or of all parts at once.
-        by_timestep: the features keep their timesteps; each is a part of its own.
+        files: by the names of `das.methods.inputs`, lists of files: one list for each model that scores are
+            averaged over, where each has its own files, or a single one for all of them.
+        by_timestep: the features keep their timesteps; each timestep of a model is a part of its own.
         dimension: fold features to so many numbers, None for all of them.
         split: which the queries are, val or gen.
         candidates: which images are scored, the others having score 0; None for all.
@@ -44,12 +43,12 @@ class Sources:
     candidates: Candidates | None = None
 
     @property
-    def parts(self) -> list[dict[str, Sequence[Path]]]:
-        """The files of each part."""
+    def models(self) -> list[dict[str, Sequence[Path]]]:
+        """The files for each model that scores are averaged over."""
         number = max((len(each) for each in self.files.values()), default=1)
         return [
-            {name: each[part if len(each) > 1 else 0] for name, each in self.files.items()}
-            for part in range(number)
+            {name: each[model if len(each) > 1 else 0] for name, each in self.files.items()}
+            for model in range(number)
         ]
 
     def computed(self) -> dict[str, list[Path]]:
@@ -81,8 +80,8 @@ class Scorer:
         self._method = method
         self._width = 1
         self._first: artifacts.Artifact | None = None  # what others are compared with
-        self._parts = [opened for files in sources.parts for opened in self._open_part(files, sources)]
-        self._shared = self._open(method.inputs, sources.parts[0], sources, of_models=False)
+        self._parts = [opened for files in sources.models for opened in self._open_model(files, sources)]
+        self._shared = self._open(method.inputs, sources.models[0], sources, of_models=False)
         self._nearest = self._choose(sources.candidates, sources) if sources.candidates else None
 
     def __len__(self) -> int:
@@ -105,12 +104,9 @@ class Scorer:
             yield PartScorer(self._method, opened, self.queries, self.n, self._nearest)
             del opened
 
-    def _open_part(self, files: Opened, sources: Sources) -> Iterator[list[OpenInput]]:
-        """What depends on a model: of one part, or of each of its timesteps."""
-        timesteps: list[tuple[int, int] | None] = [None]
-        if sources.by_timestep:
-            timesteps = list(enumerate(Shards(files["train_features"], timestep=0).timesteps))
-        for timestep in timesteps:
+    def _open_model(self, files: Opened, sources: Sources) -> Iterator[list[OpenInput]]:
+        """What depends on a model: one part, or one for each timestep that its features keep."""
+        for timestep in timesteps_of(files) if sources.by_timestep else [None]:
             opened = self._open(self._method.inputs, files, sources, of_models=True, timestep=timestep)
             for each in opened:
                 artifacts.require_same("weights", opened[0].artifact, each.artifact)
@@ -157,7 +153,7 @@ class Scorer:
 
     def _choose(self, candidates: Candidates, sources: Sources) -> NDArray[np.int64]:
         """The training images that are nearest to each query, [Q, M]."""
-        shared = self._open(candidates.rule.inputs, sources.parts[0], sources, of_models=False)
+        shared = self._open(candidates.rule.inputs, sources.models[0], sources, of_models=False)
         part = PartScorer(candidates.rule, shared, self.queries, self.n)
         best = Best.none(self.queries)
         for rows in self.blocks():
