@@ -400,6 +400,12 @@ def test_every_method_states_its_formula_and_is_declared_consistently():
         Method("x", lambda block: block.residual, ("errors",))
 
 
+def test_magnitudes_are_scores_without_a_sign(tmp_path):
+    toy = Toy(tmp_path, 6)
+    for name, found in METHODS.items():
+        assert found.magnitude == bool((np.asarray(toy.dense(name, 0.3)) >= 0).all()), name
+
+
 def test_the_registry_needs_only_numpy():
     """The workflow reads it at every parse, and a dry run must stay quick."""
     code = (
