@@ -47,7 +47,7 @@ new: .venv/run
 		$(if $(value PICTURES),--pictures=$(call given,PICTURES))
 
 test: .venv/dev
-	@echo "Running unit tests and the workflow on tiny data sets: about half an hour on two cores"
+	@echo "Running unit tests and the workflow on tiny data sets: about 20 minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8
 
 browser: .venv/dev
