@@ -6,7 +6,7 @@ import torch
 from test_training import IMAGES, INPUTS, SCHEDULE, SCHEDULER, model, network
 
 from das.diffusion import denoising_error, sampling
-from das.diffusion.process import choose_timesteps, to_model_space, to_pixels
+from das.diffusion.process import choose_timesteps, timestep_weights, to_model_space, to_pixels
 from das.diffusion.sampling import GenerationSettings
 from das.errors import UserError
 from das.noise import image_noise
@@ -74,6 +74,18 @@ def test_pixels_survive_the_way_to_the_model_and_back():
 
 def test_timesteps_are_the_published_ones():
     assert choose_timesteps("uniform", 10) == list(range(0, 1000, 100))
+    found = choose_timesteps("uniform", 3)
+    assert found == [0, 333, 666]
+    assert all(type(timestep) is int for timestep in found)
+    assert choose_timesteps("uniform", 1) == [0]
     assert choose_timesteps("cumulative", 10) == list(range(10))
     with pytest.raises(UserError, match="found 1001, allowed is 1 to 1000"):
         choose_timesteps("uniform", 1001)
+
+
+def test_weights_of_timesteps_are_equal_or_shares_of_the_image_and_sum_to_one():
+    timesteps = [0, 400, 999]
+    abar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[timesteps]
+    uniform, signal = (timestep_weights(kind, SCHEDULE, timesteps) for kind in ("uniform", "signal"))
+    np.testing.assert_allclose(uniform, [1 / 3] * 3, rtol=1e-6)
+    np.testing.assert_allclose(signal, abar / abar.sum(), rtol=1e-4)

@@ -400,6 +400,13 @@ def test_every_method_states_its_formula_and_is_declared_consistently():
         Method("x", lambda block: block.residual, ("errors",))
 
 
+def test_an_image_that_one_model_alone_saw_or_missed_has_a_score_and_one_that_all_saw_has_none():
+    seen = np.array([[1, 0, 1], [0, 1, 1], [0, 1, 1]], dtype=float)  # models by images
+    losses = np.array([[1.0], [2.0], [6.0]])
+    scores = METHODS["empirical_influence"].score(Block(retrained_on=seen, retrained_losses=losses))
+    np.testing.assert_allclose(scores, [[(2 + 6) / 2 - 1, 1 - (2 + 6) / 2, 0]])
+
+
 def test_magnitudes_are_scores_without_a_sign(tmp_path):
     toy = Toy(tmp_path, 6)
     for name, found in METHODS.items():
