@@ -166,7 +166,9 @@ def test_shifts_spread_aligned_elements():
 def test_none_concatenates_in_order_with_convolutions_channels_last():
     weight = torch.arange(6 * 5 * 9.0).view(6, 5, 3, 3)
     flat = canonical_order(weight)
-    assert float(flat[1 * 45 + 2 * 15 + 0 * 5 + 3]) == float(weight[1, 3, 2, 0])
+    for out, into, row, column in np.ndindex(6, 5, 3, 3):
+        assert flat[out * 45 + row * 15 + column * 5 + into] == weight[out, into, row, column]
+    assert torch.equal(canonical_order(weight[0]), weight[0].flatten())
     parts = gradients(2)
     projection = make_projection("none", 0, 0, SHAPES)
     assert torch.equal(project(projection, parts), torch.cat(list(parts.values()), dim=1))
