@@ -70,6 +70,8 @@ def test_generated_images_do_not_depend_on_the_batch():
 
 def test_pixels_survive_the_way_to_the_model_and_back():
     np.testing.assert_array_equal(to_pixels(to_model_space(IMAGES)), IMAGES)
+    beyond = torch.tensor([[[[-1.1, 1.1, 3.0]]]])
+    assert to_pixels(beyond).ravel().tolist() == [0, 255, 255]
 
 
 def test_timesteps_are_the_published_ones():

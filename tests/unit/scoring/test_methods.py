@@ -479,11 +479,12 @@ def test_das_over_timesteps_is_equation_16(tmp_path, k):
         scores_of(toy, "das", tmp_path, parts=[part], by_timestep=True)
 
 
-def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path):
-    toy = Toy(tmp_path, 6)
-    J = np.random.default_rng(1).normal(size=(20, 6))
+@pytest.mark.parametrize("k", [6, 40])
+def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path, k):
+    toy = Toy(tmp_path, k)
+    J = np.random.default_rng(1).normal(size=(50, k))
     kernel = tmp_path / "kernel.h5"
-    settings = {"projection": "count-sketch", "dimension": 6, "projection_seed": 0}
+    settings = {"projection": "count-sketch", "dimension": k, "projection_seed": 0}
     with artifacts.write(kernel, "kernel", "toy", settings, "w") as file:
         file["kernel"] = J.T @ J
     part = toy.part | {
