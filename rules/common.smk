@@ -4,7 +4,6 @@ Needs config/config.yaml and config/datasets/*.yaml; makes nothing. Never import
 run stays fast.
 """
 
-import inspect
 import os
 import re
 import shlex
@@ -73,8 +72,6 @@ def planned(decide, *arguments):
         except UserError as error:
             fail(error)
 
-    # Snakemake asks for it at every call, some hundred thousand times for six data sets.
-    decided.__signature__ = inspect.signature(decided)
     return decided
 
 

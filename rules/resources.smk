@@ -14,7 +14,6 @@ def asked(quantity, *kind):
     def amount(wildcards, attempt):
         return attempt * getattr(needs(wildcards), quantity)
 
-    amount.__signature__ = inspect.signature(amount)
     return amount
 
 

@@ -33,19 +33,22 @@ def shards(plan: Plan, wildcards: Wildcards, folder: str, split: str) -> list[st
     """The shards of a split in a folder."""
     where, chosen = folder.format(**wildcards), split.format(**wildcards)
     number = Work(plan.dataset(wildcards)).shards(chosen)
-    return [f"results/{wildcards.dataset}/{where}/{chosen}/shard-{shard:03d}.h5" for shard in range(number)]
+    return _files(f"results/{wildcards.dataset}/{where}/{chosen}", number)
 
 
 def generated_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
     """The files in which the query images are generated."""
     number = Work(plan.dataset(wildcards)).generation_jobs
-    return [f"results/{wildcards.dataset}/images/gen/shard-{shard:03d}.h5" for shard in range(number)]
+    return _files(f"results/{wildcards.dataset}/images/gen", number)
 
 
 def kernel_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
     """The shards of the kernel that a path names, in its folder: only training images have one."""
-    folder = "results/{dataset}/kernels/{kernel}{variant}".format(**wildcards)
     number = Work(plan.dataset(wildcards)).shards("train")
+    return _files("results/{dataset}/kernels/{kernel}{variant}".format(**wildcards), number)
+
+
+def _files(folder: str, number: int) -> list[str]:
     return [f"{folder}/shard-{shard:03d}.h5" for shard in range(number)]
 
 
