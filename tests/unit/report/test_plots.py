@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from das.lds import COLUMNS
+from das.lds.estimate import Estimate
 from das.lds.statistics import MethodStatistics, Statistics
 from das.report.plots import plot_dampings, plot_lds, plot_subsets
 from das.report.sheet import contact_sheet
@@ -85,8 +86,9 @@ def test_small_images_are_enlarged_and_large_ones_are_not(tmp_path):
 
 def statistics_of(method, dampings):
     """Statistics with an LDS for each damping, and nothing else of interest."""
-    nothing = np.zeros(1)
-    found = Statistics(*[nothing] * 5, np.ones(1, np.int64), nothing, dampings, -(np.log(dampings) ** 2))
+    nothing, none = np.zeros(1), Estimate(0.0, np.zeros(8))
+    number = np.ones(1, np.int64)
+    found = Statistics(none, none, nothing, number, nothing, dampings, -(np.log(dampings) ** 2), number)
     return MethodStatistics("toy", method, {}, "", {"val": found, "gen": found})
 
 

@@ -15,7 +15,7 @@ from das.jobs import artifacts
 def read_losses(
     paths: Sequence[Path], split: str, reference: artifacts.Artifact, subsets: int, queries: int | None
 ) -> NDArray[np.float64]:
-    """Losses of one split, mean over noise draws, [R, S, Q], seeds and subsets in ascending order.
+    """Losses of one split, [R, D, S, Q]: seeds and subsets in ascending order, each noise draw.
 
     Args:
         paths: in any order; float32 [draws, Q] arrays named as the splits, attributes `subset` (0 to S - 1)
@@ -26,13 +26,14 @@ def read_losses(
     Raises:
         UserError: a file does not fit, is given twice, or one is missing.
     """
+    draws: int | None = None
     found: dict[tuple[int, int], tuple[Path, NDArray[np.float64]]] = {}
     for path in paths:
         with artifacts.read(path, "losses") as artifact:
             artifacts.require_same("dataset", reference, artifact)
             subset, seed = int(artifact.attributes["subset"]), int(artifact.attributes["seed"])
-            loss = artifact.read(split, (None, queries), np.float32).astype(np.float64).mean(0)
-            queries = len(loss)
+            loss = artifact.read(split, (draws, queries), np.float32).astype(np.float64)
+            draws, queries = loss.shape
         if not 0 <= subset < subsets:
             raise UserError(f"{path}: of subset {subset}, but {reference.path} has {subsets} subsets")
         if (subset, seed) in found:
@@ -43,4 +44,5 @@ def read_losses(
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError(f"losses: missing are {', '.join(missing[:5])}{more}; every subset needs every seed")
-    return np.stack([[found[s, r][1] for s in range(subsets)] for r in seeds])
+    losses = np.stack([[found[s, r][1] for s in range(subsets)] for r in seeds])
+    return losses.swapaxes(1, 2)

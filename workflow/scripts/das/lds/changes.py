@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from das.lds.comparison import difference, read_methods
+from das.lds.comparison import read_methods
 from das.lds.table import MAIN_RULES
 from das.plan.ablation import Change
 
@@ -36,7 +36,7 @@ def summarise_changes(
 
     `lds`, its interval, `lds_centred`, `seconds` and `bytes` are those of `das.lds.table` with the damping
     chosen on held-out subsets, or of a change that has no damping. `difference` is the LDS minus the base
-    method's on the same splits in halves, in percent points, with the 95% interval of its paired bootstrap.
+    method's, in percent points, with the 95% interval of the paired jackknife over subsets.
     The base method itself has the factor "base".
 
     Args:
@@ -54,8 +54,12 @@ def summarise_changes(
         for split, here in measured[change.method].splits.items():
             there = measured[base].splits[split]
             row = rows.loc[(change.method, split)]
-            gap = difference(here.halves - there.halves, here.replicates - there.replicates)
+            gap = here.lds - there.lds
             named: dict[str, object] = {"factor": change.factor, "value": change.value, "split": split}
-            named |= zip(("difference", "difference_ci_low", "difference_ci_high"), gap, strict=True)
+            named |= {
+                "difference": gap.value,
+                "difference_ci_low": gap.interval[0],
+                "difference_ci_high": gap.interval[1],
+            }
             found.append(named | {name: row[name] for name in COLUMNS if name not in named})
     return pd.DataFrame(found, columns=COLUMNS)

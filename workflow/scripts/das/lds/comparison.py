@@ -9,11 +9,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from das.errors import UserError
-from das.lds.correlation import Floats
 from das.lds.statistics import MethodStatistics
 
 PAIR_COLUMNS = [
@@ -32,7 +30,7 @@ PAIR_COLUMNS = [
 
 
 def read_methods(paths: Sequence[Path]) -> list[MethodStatistics]:
-    """The statistics of all methods, which must come from the same data set and the same resamples.
+    """The statistics of all methods, which must come from the same data set and the same splits.
 
     Raises:
         UserError: they do not, or one method is given twice.
@@ -71,23 +69,18 @@ def compare_pairs(methods: Sequence[MethodStatistics]) -> pd.DataFrame:
     """Differences of LDS between all pairs of methods, the better one first.
 
     Columns: dataset, split, method, other; `difference` of held-out LDS, method minus other, in percent
-    points, with the 95% percentile interval `ci_low`, `ci_high` of the paired bootstrap differences;
-    `centred_difference`, `centred_ci_low`, `centred_ci_high`; n_subsets. Both methods are measured on the
-    same halves of the subsets, also one without damping, and resampled together. A resample chooses the
-    damping once, where the LDS is a mean over 20 splits: intervals are wide where dampings that disagree are
-    equally good. They are of one difference each: of many pairs, some exclude zero by chance.
+    points, with its 95% interval `ci_low`, `ci_high` from the jackknife over the subsets that both are
+    measured on; `centred_difference`, `centred_ci_low`, `centred_ci_high`; n_subsets. Intervals are of one
+    difference each: of many pairs, some exclude zero by chance.
     """
     rows: list[tuple[object, ...]] = []
     for split in ("val", "gen"):
         found = {method.method: method.splits[split] for method in methods if split in method.splits}
-        ranked = sorted(found, key=lambda name: (-found[name].halves.mean(), name))
+        ranked = sorted(found, key=lambda name: (-found[name].lds.value, name))
         for name, other in itertools.combinations(ranked, 2):
             a, b = found[name], found[other]
-            centred = a.halves_centred - b.halves_centred, a.replicates_centred - b.replicates_centred
-            values = (
-                *difference(a.halves - b.halves, a.replicates - b.replicates),
-                *difference(*centred),
-            )
+            plain, centred = a.lds - b.lds, a.centred - b.centred
+            values = (plain.value, *plain.interval, centred.value, *centred.interval)
             rows.append((methods[0].dataset, split, name, other, *values, methods[0].settings["subsets"]))
     return pd.DataFrame(rows, columns=PAIR_COLUMNS)
 
@@ -106,9 +99,3 @@ def compare_subsets(methods: Sequence[MethodStatistics]) -> pd.DataFrame:
         for size, draws in zip(statistics.sizes, statistics.by_size, strict=True)
     ]
     return pd.DataFrame(rows, columns=["dataset", "method", "split", "n_subsets", "lds_mean", "lds_std"])
-
-
-def difference(halves: Floats, replicates: Floats) -> tuple[float, float, float]:
-    """A difference of LDS and its 95% interval, from the differences of `halves` and of `replicates`."""
-    low, high = np.percentile(replicates, [2.5, 97.5])
-    return float(halves.mean()), float(low), float(high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -66,38 +65,23 @@ def mean_spearman(prediction: Floats, measured: Floats, counts: Counts) -> Float
     return total / queries
 
 
-def query_lds(prediction: Floats, measured: Floats) -> Floats:
-    """LDS in percent of each query at each damping, [L, Q], from prediction [L, S, Q] and measured [S, Q]."""
+def spearman_lds(prediction: Floats, measured: Floats) -> Floats:
+    """Spearman's correlation in percent of each query, [L, Q], of prediction [L, S, Q], measured [S, Q]."""
     everything = np.ones((1, len(measured)), dtype=np.int64)
     queries = range(measured.shape[1])
     found = [spearman(prediction[:, :, q], measured[:, q], everything)[0] for q in queries]
     return 100 * np.stack(found, axis=1)
 
 
-def lds(prediction: Floats, measured: Floats) -> Floats:
-    """LDS in percent at each damping, [L], from prediction [L, S, Q] and measured [S, Q]."""
-    return query_lds(prediction, measured).mean(1)
+def centre(values: Floats) -> Floats:
+    """Measured or predicted losses [..., S, Q] without each model's overall level.
 
-
-def centre(measured: Floats) -> Floats:
-    """Measured losses [S, Q] without each model's overall level.
-
-    Models of subsets differ in quality as a whole, which no attribution explains: with m_q the mean loss of
-    query q, subtract m_q (mean over q of measured[s, q] / m_q - 1).
+    Models of subsets differ in quality as a whole, and their predictions by images that matter to all
+    queries. Standardise each query over subsets, and subtract the mean over queries. A query whose values
+    are all equal counts as 0.
     """
-    per_query = measured.mean(0)
-    level = (measured / per_query).mean(1) - 1
-    return measured - level[:, None] * per_query
-
-
-def ceiling(losses: Floats) -> float:
-    """How well one seed's losses predict another's: percent, mean over queries and pairs of seeds.
-
-    Args:
-        losses: [R, S, Q].
-
-    Returns:
-        NaN for a single seed.
-    """
-    pairs = [lds(a[None], b)[0] for a, b in itertools.combinations(losses, 2)]
-    return float(np.mean(pairs)) if pairs else float("nan")
+    standard = values - values[..., :1, :]  # equal values have a spread of exactly 0
+    spread = standard.std(-2, keepdims=True)
+    standard -= standard.mean(-2, keepdims=True)
+    standard = np.divide(standard, spread, out=np.zeros_like(standard), where=spread > 0)
+    return standard - standard.mean(-1, keepdims=True)

@@ -5,34 +5,48 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from das.lds.correlation import Floats, mean_spearman, spearman
+from das.lds.correlation import Counts, Floats
+from das.lds.estimate import Estimate
 from das.lds.resampling import Halves
+from das.lds.unbiased import correlations, less_one
 
 
-def choose_held_out(prediction: Floats, measured: Floats, halves: Halves) -> tuple[Floats, NDArray[np.int64]]:
-    """LDS with the damping chosen on other subsets than those that it is measured on.
+def choose_held_out(found: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """LDS with the damping chosen on one part of the subsets and measured on the other.
+
+    Args:
+        found: rank correlations [2, B, L, ...] of the left and the right parts of splits in halves.
 
     Returns:
-        percent [B], the mean of both ways; and the index of the damping chosen on the left and on the
-        right part, [2, B].
+        [B, ...], the mean of both ways; and the index of the damping chosen on the left and on the right
+        part, [2, B, ...].
     """
-    left = mean_spearman(prediction, measured, halves.left)
-    right = mean_spearman(prediction, measured, halves.right)
-    chosen = np.stack([left.argmax(1), right.argmax(1)])
-    each = np.arange(len(left))
-    return 50 * (right[each, chosen[0]] + left[each, chosen[1]]), chosen
+    chosen = found.argmax(2)
+    measured = np.take_along_axis(found[::-1], chosen[:, :, None], axis=2)[:, :, 0]
+    return measured.mean(0), chosen
 
 
-def query_held_out(prediction: Floats, measured: Floats, halves: Halves) -> Floats:
-    """Held-out LDS in percent of each query, [Q]: mean over all halves, the damping chosen for all queries.
+def held_out(prediction: Floats, measured: Floats, halves: Halves) -> tuple[Estimate, NDArray[np.int64]]:
+    """LDS in percent, the mean over splits in halves, and the dampings chosen, [2, B].
 
-    Its mean over queries is the mean of `choose_held_out`'s LDS.
+    Less a subset, every split is the same less that subset, and chooses its dampings anew.
     """
-    _, chosen = choose_held_out(prediction, measured, halves)
-    each = np.arange(len(halves.left))
-    found = np.empty(measured.shape[1])
-    for query in range(len(found)):
-        left = spearman(prediction[:, :, query], measured[:, query], halves.left)
-        right = spearman(prediction[:, :, query], measured[:, query], halves.right)
-        found[query] = 50 * (right[each, chosen[0]] + left[each, chosen[1]]).mean()
-    return found
+    everything, less = less_one(prediction, measured, halves.parts)
+    value, chosen = choose_held_out(everything.reshape(2, -1, len(prediction)))
+    without, _ = choose_held_out(less.reshape(2, -1, *less.shape[1:]))
+    return Estimate(100 * float(value.mean()), 100 * without.mean(0)), chosen
+
+
+def held_out_queries(
+    prediction: Floats, measured: Floats, halves: Halves, chosen: NDArray[np.int64]
+) -> Floats:
+    """The same of each query in percent, [Q], with the dampings that were chosen for all queries."""
+    found = correlations(prediction, measured, halves.parts).reshape(-1, *chosen.shape, len(prediction))
+    return 100 * np.take_along_axis(found[:, ::-1], chosen[None, :, :, None], axis=3).mean((1, 2, 3))
+
+
+def undamped(prediction: Floats, measured: Floats) -> Estimate:
+    """LDS in percent of one prediction, [1, S, Q], on all subsets."""
+    everything: Counts = np.ones((1, len(measured)), np.int64)
+    value, less = less_one(prediction, measured, everything)
+    return Estimate(100 * float(value[0, 0]), 100 * less[0, 0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +10,23 @@ import numpy as np
 from das.lds.correlation import Counts
 from das.noise import generator
 
-SPLITS = 20
-FEWEST_SUBSETS = 8  # each half has 4
+SPLITS = 100
+FEWEST_SUBSETS = 8  # each half has 4, and less one the 3 that the unbiased correlation needs
 DRAWS = 20  # of each smaller number of subsets
+SPLITS_OF_DRAW = 4
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Multiplicities [B, S] of two disjoint parts of the subsets, B times."""
+    """Two disjoint parts of the subsets, B times: [B, S], 1 for the subsets of a part."""
 
     left: Counts
     right: Counts
+
+    @property
+    def parts(self) -> Counts:
+        """All left and then all right parts, [2 B, S]."""
+        return np.concatenate([self.left, self.right])
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class Draws:
     """Some of the subsets, drawn without replacement `DRAWS` times.
 
     Attributes:
-        whole: multiplicities [DRAWS, S], all 0 or 1.
-        halves: 20 splits in halves of each draw, one draw after the other, [DRAWS * SPLITS, S].
+        whole: [DRAWS, S], 1 for the subsets of a draw.
+        halves: splits in halves of each draw, one draw after the other, [DRAWS * SPLITS_OF_DRAW, S].
     """
 
     whole: Counts
@@ -42,54 +48,45 @@ class Resamples:
 
     Attributes:
         splits: splits of all subsets in halves.
-        all: bootstrap resamples of all subsets.
-        halves: bootstrap resamples of both halves of a split.
+        bootstrap: multiplicities [replicates, S] of the subsets in bootstrap resamples.
         draws: by number of subsets, 8, 16, 32, ... up to three quarters of S.
     """
 
     splits: Halves
-    all: Counts
-    halves: Halves
+    bootstrap: Counts
     draws: dict[int, Draws]
 
     @classmethod
     def draw(cls, subsets: int, replicates: int, seed: int) -> Resamples:
-        """Draw them; bootstrapped halves never share a subset, since each resamples one half."""
+        """Draw them."""
         random = generator("lds", seed)
         everything = np.ones(subsets, dtype=np.int64)
-        splits = list(_halves(random, everything, SPLITS))
-        resampled = [
-            (_resample(random, left), _resample(random, right))
-            for left, right in _halves(random, everything, replicates)
-        ]
-        whole = np.stack([_resample(random, everything) for _ in range(replicates)])
+        splits = _halves(random, everything, SPLITS)
+        bootstrap = random.multinomial(subsets, everything / subsets, size=replicates)
         draws = {}
         size = FEWEST_SUBSETS
         while size <= 0.75 * subsets:
             draws[size] = _draws(random, subsets, size)
             size *= 2
-        return cls(_stack(splits), whole, _stack(resampled), draws)
+        return cls(splits, bootstrap, draws)
 
 
-def _halves(random: np.random.Generator, whole: Counts, times: int) -> Iterator[tuple[Counts, Counts]]:
+def _halves(random: np.random.Generator, whole: Counts, times: int) -> Halves:
+    return _stack([_half(random, whole) for _ in range(times)])
+
+
+def _half(random: np.random.Generator, whole: Counts) -> tuple[Counts, Counts]:
     members = np.flatnonzero(whole)
-    for _ in range(times):
-        left = np.zeros_like(whole)
-        left[members[random.permutation(len(members))[: len(members) // 2]]] = 1
-        yield left, whole - left
+    left = np.zeros_like(whole)
+    left[members[random.permutation(len(members))[: len(members) // 2]]] = 1
+    return left, whole - left
 
 
 def _draws(random: np.random.Generator, subsets: int, size: int) -> Draws:
     whole = np.zeros((DRAWS, subsets), dtype=np.int64)
     for drawn in whole:
         drawn[random.permutation(subsets)[:size]] = 1
-    return Draws(whole, _stack([pair for drawn in whole for pair in _halves(random, drawn, SPLITS)]))
-
-
-def _resample(random: np.random.Generator, members: Counts) -> Counts:
-    """Draw as many samples as there are members, with replacement, from them."""
-    size = int(members.sum())
-    return random.multinomial(size, members / size)
+    return Draws(whole, _stack([_half(random, drawn) for drawn in whole for _ in range(SPLITS_OF_DRAW)]))
 
 
 def _stack(pairs: Sequence[tuple[Counts, Counts]]) -> Halves:

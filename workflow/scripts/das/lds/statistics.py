@@ -1,13 +1,13 @@
-"""What comparisons of methods are made of: a method's LDS over random choices of subsets, as an artifact.
+"""What comparisons of methods are made of: a method's LDS, also less each subset, as an artifact.
 
-The choices depend on the number of subsets and the seed alone. The same place in two methods' arrays
-belongs to the same subsets, so that differences between methods are paired.
+Subsets and their splits in halves depend on the number of subsets and the seed alone. The same place in two
+methods' arrays belongs to the same subsets, so that differences between methods are paired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.jobs import artifacts
-from das.lds.correlation import Counts, Floats, centre, lds, mean_spearman, query_lds
-from das.lds.damping import choose_held_out, query_held_out
-from das.lds.resampling import DRAWS, SPLITS, Resamples
+from das.lds.correlation import Floats, centre
+from das.lds.damping import choose_held_out, held_out, held_out_queries, undamped
+from das.lds.estimate import Estimate
+from das.lds.resampling import DRAWS, SPLITS_OF_DRAW, Draws, Resamples
+from das.lds.unbiased import correlations
 
 
 @dataclass(frozen=True)
 class Statistics:
     """LDS of one split in percent, the damping chosen on held-out subsets.
 
-    Arrays with subsets in halves treat a method without damping as one with a single damping, so that any
-    two methods are measured on the same subsets. Its `queries` and `by_size` are of whole sets of subsets.
-
     Attributes:
-        halves, halves_centred: [20] LDS, and centred LDS, of each split in halves; means are the LDS.
-        replicates, replicates_centred: [B] the same for each bootstrap resample of two halves.
-        queries: [Q] LDS of each query.
+        lds, centred: the LDS, and that of `centre`d losses and predictions.
+        queries: [Q] LDS of each query; their mean is the LDS.
         sizes: int64 [K] numbers of subsets, ascending; the last is S.
         by_size: [K, 20] LDS of random draws, without replacement, of that many subsets. The last row
             repeats the LDS of all.
         dampings: [L] relative, those that were tried; [0] of a method without damping.
         by_damping: [L] LDS of all subsets with each of them.
+        chosen: int64 [2, B] index of the damping that each half of B splits chose.
     """
 
-    halves: Floats
-    halves_centred: Floats
-    replicates: Floats
-    replicates_centred: Floats
+    lds: Estimate
+    centred: Estimate
     queries: Floats
     sizes: NDArray[np.int64]
     by_size: Floats
     dampings: Floats
     by_damping: Floats
+    chosen: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class MethodStatistics:
     """The statistics of one method, by split.
 
     Attributes:
-        settings: number of subsets, of bootstrap resamples and of training seeds, and the seed of random
-            choices; methods that agree on them can be compared.
+        settings: number of subsets and of training seeds, and the seed of random choices; methods that agree
+            on them can be compared.
         weights: sha256 of the model that was attributed, "" for methods that use none.
     """
 
@@ -66,12 +64,16 @@ class MethodStatistics:
     splits: Mapping[str, Statistics]
 
     def write(self, path: Path) -> None:
-        """Write the artifact "statistics": a group of arrays per split, named as in `Statistics`."""
+        """Write the artifact "statistics": a group of arrays per split, named as in `Statistics`.
+
+        An estimate is an array [1 + S], the value itself and less each subset.
+        """
         named: dict[str, Any] = {"method": self.method, "splits": list(self.splits)}
         with artifacts.write(path, "statistics", self.dataset, self.settings, self.weights, **named) as file:
             for split, statistics in self.splits.items():
-                for field in fields(statistics):
-                    file[f"{split}/{field.name}"] = getattr(statistics, field.name)
+                for name, value in vars(statistics).items():
+                    array = [value.value, *value.less_one] if isinstance(value, Estimate) else value
+                    file[f"{split}/{name}"] = array
 
     @classmethod
     def read(cls, path: Path) -> MethodStatistics:
@@ -96,44 +98,50 @@ def measure_statistics(
     Args:
         dampings: [L] of the predictions; [0] of a method without damping, for which L is 1.
     """
-    centred = centre(measured)
-    if len(dampings):
-        queries = query_held_out(prediction, measured, resamples.splits)
-        by_size = [
-            choose_held_out(prediction, measured, draws.halves)[0].reshape(DRAWS, SPLITS).mean(1)
-            for draws in resamples.draws.values()
-        ]
-    else:
-        queries = query_lds(prediction, measured)[0]
-        by_size = [
-            100 * mean_spearman(prediction, measured, draws.whole)[:, 0] for draws in resamples.draws.values()
-        ]
+    everything = np.ones((1, len(measured)), dtype=np.int64)
+    at_dampings = 100 * correlations(prediction, measured, everything)[:, 0]
+    if len(prediction) > 1:
+        lds, chosen = held_out(prediction, measured, resamples.splits)
+        centred, _ = held_out(centre(prediction), centre(measured), resamples.splits)
+        queries = held_out_queries(prediction, measured, resamples.splits, chosen)
+    else:  # nothing to choose
+        lds, chosen = undamped(prediction, measured), np.zeros((2, 1), np.int64)
+        centred = undamped(centre(prediction), centre(measured))
+        queries = at_dampings[:, 0]
+    by_size = [_of_draws(prediction, measured, draws) for draws in resamples.draws.values()]
     return Statistics(
-        halves=choose_held_out(prediction, measured, resamples.splits)[0],
-        halves_centred=choose_held_out(prediction, centred, resamples.splits)[0],
-        replicates=choose_held_out(prediction, measured, resamples.halves)[0],
-        replicates_centred=choose_held_out(prediction, centred, resamples.halves)[0],
+        lds=lds,
+        centred=centred,
         queries=queries,
         sizes=np.array([*resamples.draws, len(measured)], dtype=np.int64),
-        by_size=np.stack([*by_size, np.full(DRAWS, queries.mean())]),
+        by_size=np.stack([*by_size, np.full(DRAWS, lds.value)]),
         dampings=dampings,
-        by_damping=lds(prediction, measured)[: len(dampings)],
+        by_damping=at_dampings.mean(0)[: len(dampings)],
+        chosen=chosen,
     )
 
 
+def _of_draws(prediction: Floats, measured: Floats, draws: Draws) -> Floats:
+    """LDS in percent of draws of subsets, [DRAWS]."""
+    if len(prediction) == 1:
+        return 100 * correlations(prediction, measured, draws.whole).mean(0)[:, 0]
+    found = correlations(prediction, measured, draws.halves.parts).mean(0)
+    lds, _ = choose_held_out(found.reshape(2, -1, len(prediction)))
+    return 100 * lds.reshape(DRAWS, SPLITS_OF_DRAW).mean(1)
+
+
 def _read_split(artifact: artifacts.Artifact, split: str) -> Statistics:
-    replicates = artifact.shape(f"{split}/replicates")[0]
-    sizes: Counts = artifact.read(f"{split}/sizes", (None,), np.int64)
-    dampings = artifact.shape(f"{split}/dampings")
+    estimates, dampings = artifact.shape(f"{split}/lds"), artifact.shape(f"{split}/dampings")
+    sizes: NDArray[np.int64] = artifact.read(f"{split}/sizes", (None,), np.int64)
     shapes: dict[str, tuple[int | None, ...]] = {
-        "halves": (SPLITS,),
-        "halves_centred": (SPLITS,),
-        "replicates": (replicates,),
-        "replicates_centred": (replicates,),
+        "lds": estimates,
+        "centred": estimates,
         "queries": (None,),
         "by_size": (len(sizes), DRAWS),
         "dampings": dampings,
         "by_damping": dampings,
     }
     arrays = {name: artifact.read(f"{split}/{name}", shape, np.float64) for name, shape in shapes.items()}
-    return Statistics(sizes=sizes, **arrays)
+    lds, centred = (Estimate(float(each[0]), each[1:]) for each in map(arrays.pop, ("lds", "centred")))
+    chosen: NDArray[np.int64] = artifact.read(f"{split}/chosen", (2, None), np.int64)
+    return Statistics(lds=lds, centred=centred, sizes=sizes, chosen=chosen, **arrays)

@@ -290,7 +290,7 @@ class RetrainingInput(OpenInput):
         models, self.n = self._membership.shape
         self._losses = read_losses(
             files.get("retrained_losses", ()), scene.split, self.artifact, models, None
-        ).mean(0)
+        ).mean((0, 1))
         self.queries = self._losses.shape[1]
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
