@@ -24,7 +24,7 @@ options.add_argument("--method", required=True, help="name of the method in what
 options.add_argument("--val", type=Path, help="predictions for held-out images")
 options.add_argument("--gen", type=Path, help="predictions for generated images")
 options.add_argument("--losses", type=Path, nargs="+", required=True)
-options.add_argument("--bootstrap", type=int, required=True, help="resamples of the subsets")
+options.add_argument("--bootstrap", type=int, required=True, help="resamples of the subsets, for the oracle")
 options.add_argument("--output", type=Path, required=True, help="table")
 options.add_argument("--statistics", type=Path, required=True, help="what comparisons are made of")
 cli.main(run, options)

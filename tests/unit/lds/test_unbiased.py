@@ -1,4 +1,4 @@
-"""The rank correlation is Hoeffding's, without bias by the number of subsets; its jackknife leaves one out."""
+"""The rank correlation is Hoeffding's, without bias by the number of subsets, and so is its jackknife."""
 
 import itertools
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from das.errors import UserError
 from das.jobs import artifacts
@@ -65,6 +64,8 @@ def draw_one(
     stratify: bool = True,
 ) -> NDArray[np.int64]:
     """The images of one subset, int64 [n], in the order in which they are drawn. See `draw`."""
+    from sklearn.model_selection import train_test_split  # here, since loading it takes seconds
+
     images = np.arange(len(labels))
     if int(fraction * len(images)) == 0:
         raise UserError(f"lds.fraction: {fraction} of {len(images)} images leaves subset {subset} empty")
