@@ -37,6 +37,7 @@ rule regenerate_images:
         queries="results/{dataset}/images/gen.h5",
         inputs=planned(shards.inputs, "gen"),
         clip=planned(models.clip_model),
+        timesteps=planned(importance.timesteps),
         launcher=LAUNCHER,
         script=script_file("regenerate_images.py"),
     output:
@@ -58,6 +59,7 @@ rule regenerate_images:
         seed=planned(setting, "train", "seed"),
         generation=planned(section, "generate"),
         settings=planned(pools.loss_settings),
+        timesteps=timesteps_option,
         clip=planned(models.clip_option),
     message:
         "{wildcards.dataset}: generating anew, {wildcards.test} {wildcards.method}"
@@ -66,7 +68,7 @@ rule regenerate_images:
         " --threads {threads} --device {resources.device} --dataset {wildcards.dataset}"
         " --model {params.model} --models {params.models} --seed {params.seed} --subsets {input.subsets}"
         " --queries {input.queries} --inputs {input.inputs} --generation {params.generation:q}"
-        " --settings {params.settings:q} --rows {resources.rows} {params.clip} --output {output}"
+        " --settings {params.settings:q} {params.timesteps} --rows {resources.rows} {params.clip} --output {output}"
 
 
 rule summarise_counterfactual:

@@ -1,6 +1,7 @@
 """Models retrained on subsets, and their losses on the queries: what attributions are judged by.
 
-Needs results/{dataset}/images/*.h5, or latents/*.h5, and subsets.h5.
+Needs results/{dataset}/images/*.h5, or latents/*.h5, and subsets.h5; and lds/timesteps.h5 where there is a
+budget of timesteps.
 Makes results/{dataset}/lds/models/subset-07_seed-1/ and lds/losses/subset-07_seed-1.h5, the same under
 retrain/, from retrain/subsets.h5, for methods that learn from retrained models, and models under counterfactual/,
 which rules/counterfactual.smk needs.
@@ -66,6 +67,7 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
             models=job.files,
             val=planned(shards.inputs, "val"),
             gen=planned(shards.inputs, "gen"),
+            timesteps=planned(importance.timesteps),
             launcher=LAUNCHER,
             script=script_file("evaluate_subset_models.py"),
         output:
@@ -86,6 +88,7 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
         params:
             code=code_of("evaluate_subset_models.py"),
             settings=planned(pools.loss_settings),
+            timesteps=timesteps_option,
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:
@@ -94,5 +97,5 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
             "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
             " --threads {threads} --device {resources.device}"
             " --dataset {wildcards.dataset} --models {params.models_folder} --names {resources.models}"
-            " --val {input.val} --gen {input.gen} --settings {params.settings:q} --rows {resources.rows}"
-            " --output {params.losses_folder}"
+            " --val {input.val} --gen {input.gen} --settings {params.settings:q} {params.timesteps}"
+            " --rows {resources.rows} --output {params.losses_folder}"

@@ -81,6 +81,7 @@ def run(folder):
             "split": {"train": 20, "val": 4},
             "model": {"family": "unet"} | unet(folder, 16),
             "train": {"learning_rate": 1.0e-3},
+            "lds": {"timesteps": None, "budget": 2},
         },
     }
     workflow = Workflow(folder)

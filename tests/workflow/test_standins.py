@@ -6,8 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import standins
+from das.diffusion import models
+from das.noise import image_noise
 from workflow.published import PREPARED, STYLES, WHOLE
 from workflow.running import Workflow
 from workflow.test_resume import kill_and_continue
@@ -120,12 +123,42 @@ def test_mixed_precision_is_recorded_with_the_model(published):
 @pytest.mark.parametrize(
     ("rule", "file", "states"),
     [
-        ("encode_latents", "latents/train.h5", 1),
-        ("train_model_lora", "model/pytorch_lora_weights.safetensors", 3),
+        ("encode_latents", "artbench2/latents/train.h5", 1),
+        ("train_model_lora", "artbench2/model/pytorch_lora_weights.safetensors", 3),
+        ("measure_pilot", "photographs/lds/pilot.h5", 6),
     ],
 )
-def test_a_killed_job_on_latents_continues_to_the_same_bits(published, tmp_path, rule, file, states):
-    kill_and_continue(published, tmp_path, rule, f"results/artbench2/{file}", states)
+def test_a_killed_job_continues_to_the_same_bits(published, tmp_path, rule, file, states):
+    kill_and_continue(published, tmp_path, rule, f"results/{file}", states)
+
+
+def test_losses_of_a_budget_are_weighted_means_at_the_timesteps_of_the_pilot(published):
+    """4 held-out and 6 generated queries; the loss of one by diffusers' own forward process."""
+    results = published.folder / "results/photographs"
+    with h5py.File(results / "lds/pilot.h5") as file:
+        assert (file["val"].shape, file["gen"].shape) == ((4, 2, 4, 100), (4, 2, 6, 100))
+        error = np.concatenate([file[split][()] for split in ("val", "gen")], axis=2).astype(np.float64)
+    with h5py.File(results / "lds/timesteps.h5") as file:
+        timesteps, weights, bounds, spread = (
+            file[name][()] for name in ("timesteps", "weights", "bounds", "spread")
+        )
+    np.testing.assert_allclose(spread[::10], (error - error.mean(0)).std(axis=(0, 1, 2)), rtol=1e-6)
+    assert ((bounds[:-1] <= timesteps) & (timesteps < bounds[1:])).all()
+    assert (timesteps.shape, list(weights)) == ((2, 2), [bounds[1] / 1000, 1 - bounds[1] / 1000])
+    model = models.load(results / "lds/models/subset-05_seed-0", torch.device("cpu"))
+    with h5py.File(results / "images/val.h5") as file:
+        picture = torch.from_numpy(file["images"][3].transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+    expected = np.zeros(2)
+    for draw in (0, 1):
+        for t, weight in zip(timesteps[draw].tolist(), weights, strict=True):
+            noise = torch.from_numpy(image_noise("losses/val", 0, t, draw, range(3, 4), (3, 16, 16)))
+            with torch.no_grad():
+                noisy = model.scheduler.add_noise(picture, noise, torch.tensor([t]))
+                predicted = model.network(noisy, t).sample
+            expected[draw] += weight * float((predicted - noise).square().mean())
+    with h5py.File(results / "lds/losses/subset-05_seed-0.h5") as file:
+        np.testing.assert_allclose(file["val"][:, 3], expected, rtol=1e-4)
+        assert json.loads(file.attrs["settings"])["budget"] == 2
 
 
 BROKEN = {

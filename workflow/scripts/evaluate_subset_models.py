@@ -23,6 +23,8 @@ def run(arguments):
         "images": files,
         "chosen": choose_precision(settings["precision"], device),
     }
+    if arguments.timesteps:
+        identity["chosen_timesteps"] = artifacts.file_sha256(arguments.timesteps)
     family = models.family_of(arguments.models / arguments.names[0])
     key = resume.job_key(identity, family, "evaluate_subset_models.py")
     with resume.job_state(arguments.resume, "evaluate", key) as state:
@@ -43,7 +45,14 @@ def run(arguments):
             ) as file:
                 for split, images in queries.items():
                     file[split] = denoising_error.query_losses(
-                        model, images, range(len(images)), split, settings, arguments.rows, state / name
+                        model,
+                        images,
+                        range(len(images)),
+                        split,
+                        settings,
+                        arguments.timesteps,
+                        arguments.rows,
+                        state / name,
                     )
 
 
@@ -52,7 +61,8 @@ options.add_argument("--models", type=Path, required=True, help="folder of the m
 options.add_argument("--names", nargs="+", required=True, help="which models, such as subset-07_seed-1")
 options.add_argument("--val", type=Path, required=True, help="images, or their latents")
 options.add_argument("--gen", type=Path, required=True)
-options.add_argument("--settings", required=True, help="JSON: timesteps, draws, precision")
+options.add_argument("--settings", required=True, help="JSON: timesteps or budget, draws, precision")
+options.add_argument("--timesteps", type=Path, help="at which losses are measured; without it, uniform ones")
 options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
 options.add_argument("--output", type=Path, required=True, help="folder of one file per model")
 cli.main(run, options)

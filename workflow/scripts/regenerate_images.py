@@ -33,11 +33,22 @@ def run(arguments):
         "images": artifacts.file_sha256(arguments.inputs),
         "chosen": choose_precision(settings["precision"], device),
     }
+    if arguments.timesteps:
+        identity["chosen_timesteps"] = artifacts.file_sha256(arguments.timesteps)
     key = resume.job_key(identity, original.family, "regenerate_images.py")
     with resume.job_state(arguments.resume, "regenerate", key) as state:
         sampling = GenerationSettings(**generated)
         outcomes = regenerate(
-            original, folders, queries, seen, sampling, settings, arguments.rows, state, clip
+            original,
+            folders,
+            queries,
+            seen,
+            sampling,
+            settings,
+            arguments.timesteps,
+            arguments.rows,
+            state,
+            clip,
         )
         with artifacts.write(
             arguments.output,
@@ -61,7 +72,8 @@ options.add_argument(
 options.add_argument("--queries", type=Path, required=True, help="generated images")
 options.add_argument("--inputs", type=Path, required=True, help="the same, or their latents")
 options.add_argument("--generation", required=True, help="JSON of das.diffusion.sampling.GenerationSettings")
-options.add_argument("--settings", required=True, help="JSON: timesteps, draws, precision")
+options.add_argument("--settings", required=True, help="JSON: timesteps or budget, draws, precision")
+options.add_argument("--timesteps", type=Path, help="at which losses are measured; without it, uniform ones")
 options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
 options.add_argument("--clip", type=Path, help="folder of a CLIP model, to compare embeddings too")
 options.add_argument("--output", type=Path, required=True)

@@ -214,6 +214,20 @@ def test_hours_are_work_by_speed(datasets, config):
     assert half.hours["train_model"] == pytest.approx(base.hours["train_model"] / 4)
 
 
+def test_a_budget_of_timesteps_costs_a_pilot(datasets, config):
+    """4 models on 50 queries of each split, 100 timesteps in 2 draws; auto counts with 1000 timesteps."""
+    digits = datasets["digits"]
+    base, half, auto = (
+        by_rule("d", changed(digits, lds=change), config)
+        for change in ({}, {"budget": 25}, {"budget": "auto"})
+    )
+    assert base.hours["evaluate_subset_models"] == 2 * half.hours["evaluate_subset_models"]
+    assert auto.rows["evaluate_subset_models"] == 20 * base.rows["evaluate_subset_models"]
+    assert auto.rows["measure_pilot"] == half.rows["measure_pilot"] == 4 * 2 * 50 * 100 * 2
+    assert half.disk_gb["measure_pilot"] == pytest.approx(4 * half.rows["measure_pilot"] / 1e9)
+    assert (half.jobs["measure_pilot"], half.jobs["choose_timesteps"]) == (1, 1)
+
+
 def test_disk_is_the_size_of_what_is_left(datasets, config):
     disk = by_rule("digits", datasets["digits"], config).disk_gb * 1e9
     # Five means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.

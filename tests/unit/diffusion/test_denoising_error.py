@@ -8,7 +8,9 @@ from test_training import IMAGES, INPUTS, SCHEDULE, SCHEDULER, model, network
 from das.diffusion import denoising_error, sampling
 from das.diffusion.process import choose_timesteps, timestep_weights, to_model_space, to_pixels
 from das.diffusion.sampling import GenerationSettings
+from das.diffusion.strata import KIND
 from das.errors import UserError
+from das.jobs import artifacts
 from das.noise import image_noise
 
 TIMESTEPS = [0, 250, 999]
@@ -39,6 +41,44 @@ def test_errors_do_not_depend_on_the_batch_or_the_range(rows):
     unet = network(0)
     reference = measure(unet, range(0, 10), 100)
     np.testing.assert_allclose(measure(unet, range(3, 8), rows), reference[3:8], rtol=1e-5)
+
+
+def losses(folder, path=None, **settings):
+    """Of images 2 to 5 as held-out queries, in two draws."""
+    settings = {"draws": 2, "precision": {"cpu": "fp32", "cuda": "fp32"}} | settings
+    toy = model(0)
+    toy.network.eval()
+    return denoising_error.query_losses(toy, INPUTS, range(2, 6), "val", settings, path, 7, folder / "state")
+
+
+def errors_at(timesteps, draw):
+    return denoising_error.denoising_errors(
+        network(0), SCHEDULE, INPUTS, range(2, 6), timesteps, purpose="losses/val", seed=0, draw=draw, rows=7
+    )
+
+
+def test_losses_at_uniform_timesteps_are_plain_means(tmp_path):
+    expected = [errors_at([0, 333, 666], draw).mean(axis=1, dtype=np.float64) for draw in (0, 1)]
+    np.testing.assert_array_equal(losses(tmp_path, timesteps=3), np.float32(expected))
+
+
+def test_losses_at_chosen_timesteps_are_weighted_means_in_each_draw(tmp_path):
+    chosen, weights = np.array([[0, 7, 999], [3, 250, 998]]), np.array([0.1, 0.2, 0.7])
+    path = tmp_path / "timesteps.h5"
+    with artifacts.write(path, KIND, "toy", {}) as file:
+        file["timesteps"], file["weights"], file["spread"] = chosen, weights, np.ones(1000)
+    found = losses(tmp_path, path)
+    expected = np.zeros((2, 4))
+    for draw in (0, 1):
+        for t, weight in zip(chosen[draw].tolist(), weights, strict=True):
+            expected[draw] += weight * errors_at([t], draw)[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    with pytest.raises(UserError, match=r"array 'timesteps' has shape \(2, 3\), expected \(1, 'any'\)"):
+        losses(tmp_path, path, draws=1)
+    with artifacts.write(path, KIND, "toy", {}) as file:
+        file["timesteps"], file["weights"], file["spread"] = chosen, weights, np.ones(1500)
+    with pytest.raises(UserError, match=r"timesteps\.h5: of 1500 timesteps, but the model has 1000"):
+        losses(tmp_path, path)
 
 
 def test_no_more_rows_run_at_once_than_the_setting_says():

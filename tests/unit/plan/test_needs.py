@@ -92,6 +92,7 @@ def jobs(name, settings):
         "train_model": needs.train(split["train"], saved=4),
         "train_subset_models": needs.train(half, jobs["models_per_job"]),
         "evaluate_subset_models": needs.evaluate(jobs["models_per_job"]),
+        "measure_pilot": needs.pilot(),
         "generate_images": needs.generate(settings["generate"]["count"]),
         "measure_errors": needs.errors(shard),
         "project_gradients": needs.gradients(shard, features),
@@ -103,7 +104,7 @@ def jobs(name, settings):
 @pytest.mark.parametrize("gpus", [0, 1])
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_job_asks_for_more_than_is_estimated_and_not_for_much_more(name, gpus):
-    settings = configuration.merge(DATASETS[name], {"jobs": {"gpus": gpus}})
+    settings = configuration.merge(DATASETS[name], {"jobs": {"gpus": gpus}, "lds": {"budget": 1000}})
     speeds = CONFIG["execution"]["gpu_tflops"]
     if not gpus:
         speeds = dict.fromkeys(speeds, CONFIG["execution"]["cpu_tflops"])

@@ -10,10 +10,11 @@ from snakemake.iocontainers import Wildcards
 from das.errors import UserError
 from das.methods import METHODS
 from das.methods.inputs import INPUTS
-from das.plan import evaluation, models, pools, resources, shards, sources
+from das.plan import evaluation, importance, models, pools, resources, shards, sources
 from das.plan.configuration import load_yaml, merge
 from das.plan.paths import model_paths
 from das.plan.plan import Plan, section, setting
+from das.plan.work import Work
 from workflow.running import TINY, UNET
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +46,11 @@ def dataset(plan, name="tiny"):
 
 def method(plan, name, dataset="tiny", **more):
     return plan.method(at(dataset=dataset, method=name, **more))
+
+
+def of_losses(**changes):
+    """A change of the tiny data set's losses."""
+    return {"datasets": {"tiny": {"lds": changes}}}
 
 
 def network(plan, name):
@@ -117,6 +123,41 @@ MISTAKES = {
         {"datasets": {"tiny": {"lds": {"subsets": 0}}}},
         lambda plan: pools.losses(plan, at(dataset="tiny")),
         "tiny: lds.subsets: not set; an LDS needs 8 or more subsets to retrain on",
+    ),
+    "timesteps and a budget of them": (
+        of_losses(budget=4),
+        dataset,
+        "datasets.tiny: lds.timesteps: lds.budget takes its place, remove it or make it null",
+    ),
+    "neither timesteps nor a budget": (
+        of_losses(timesteps=None),
+        dataset,
+        "lds.timesteps: found None, allowed without lds.budget is 1 to 1000",
+    ),
+    "budget of no number": (
+        of_losses(timesteps=None, budget=0),
+        dataset,
+        "lds.budget: found 0, allowed is 1 to 1000 timesteps in the place of evenly spread ones",
+    ),
+    "budget auto without a reliability": (
+        of_losses(timesteps=None, budget="auto"),
+        dataset,
+        "lds.reliability: not set, budget auto needs it, such as 0.95",
+    ),
+    "reliability of a fixed budget": (
+        of_losses(timesteps=None, budget=4, reliability=0.9),
+        dataset,
+        "lds.reliability: found 0.9, but only budget auto has a use for it, remove it",
+    ),
+    "budget without retrained models": (
+        of_losses(timesteps=None, budget=4, subsets=0),
+        dataset,
+        "lds.budget: lds.subsets is 0, but only retrained models say which timesteps matter",
+    ),
+    "pilot of uniform timesteps": (
+        {},
+        lambda plan: importance.pilot_files(plan, at(dataset="tiny")),
+        "tiny: lds.budget: not set; losses are measured at uniform timesteps",
     ),
     "timesteps without errors": (
         {"datasets": {"digits": {"errors": {"timesteps": 30}}}},
@@ -377,11 +418,42 @@ def test_dampings_are_chosen_by_retrained_models_where_there_are_any(planning, s
     assert bool(evaluation.score_dampings(plan, wildcards)) == (expected == "gcv")
 
 
+def test_a_budget_of_timesteps_takes_the_place_of_uniform_ones(planning):
+    """Chosen by the first four models; what is published has uniform ones, and records them as ever."""
+    tiny, plan = at(dataset="tiny"), planning(of_losses(timesteps=None, budget="auto", reliability=0.9))
+    assert importance.timesteps(plan, tiny) == ["results/tiny/lds/timesteps.h5"]
+    assert importance.pilot_models(plan, tiny) == [f"subset-0{subset}_seed-0" for subset in range(4)]
+    assert json.loads(pools.loss_settings(plan, tiny)).keys() == {
+        *("budget", "reliability", "draws", "precision")
+    }
+    for name in PUBLISHED:
+        there = at(dataset=name)
+        assert importance.timesteps(plan, there) == []
+        assert json.loads(pools.loss_settings(plan, there)) == {
+            "timesteps": 1000,
+            "draws": 3,
+            "precision": plan.datasets[name]["lds"]["precision"],
+        }
+
+
+def test_a_budget_that_is_chosen_later_is_planned_with_the_most(planning):
+    """16 models, 24 queries and two draws, 1000 timesteps or 50; the pilot has all 24 queries of 4 models."""
+    auto = planning(of_losses(timesteps=None, budget="auto", reliability=0.9))
+    fixed = planning(of_losses(timesteps=None, budget=50))
+    tiny = at(dataset="tiny")
+    works = [Work(dataset(plan)) for plan in (planning(), fixed, auto)]
+    assert [work.losses for work in works] == [4 * 2, 50 * 2, 1000 * 2]
+    assert [work.pilot for work in works] == [0, *[4 * 24 * 100 * 2] * 2]
+    assert importance.costs(fixed, tiny).startswith(f"--rows {16 * 24 * 2} --hours ")
+    asked = [resources.needs(plan, tiny, "evaluate", 1000).disk_mb for plan in (fixed, auto)]
+    assert asked[1] > 15 * asked[0]
+
+
 def test_more_work_asks_for_more(planning):
     plan = planning({"datasets": {"tiny": {"counterfactual": {"queries": 2, "images": 10}}}})
     tiny = at(dataset="tiny", method="das", features="mean", split="train")
     for kind in (
-        *("train", "evaluate", "generate", "regenerate", "encode", "errors", "gradients"),
+        *("train", "pilot", "evaluate", "generate", "regenerate", "encode", "errors", "gradients"),
         *("journeys", "kernel", "join_kernel", "lds", "retrain", "remove", "keep"),
     ):
         needed = resources.needs(plan, tiny, kind)

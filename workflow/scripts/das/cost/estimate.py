@@ -140,6 +140,7 @@ class Estimator:
             self._project_journeys(),
             *self._kernels(),
             self._train_models("train_subset_models", "lds"),
+            *self._by_importance(),
             self._evaluate_models("evaluate_subset_models", "lds"),
             *self._retrain(),
             *(self._judging() if self._judged else self._attributing()),
@@ -301,6 +302,15 @@ class Estimator:
         """Of all models."""
         timesteps = self._settings["errors"]["timesteps"]
         return 4 * self._models_with_errors() * self._counts["train"] * timesteps
+
+    def _by_importance(self) -> list[RuleCost]:
+        """The pilot, and the choice of timesteps by it."""
+        rows, precision = self._work.pilot, self._settings["lds"]["precision"]["cuda"]
+        if not rows:
+            return []
+        data = self._input_bytes("val", "gen")
+        measured = self._denoising("measure_pilot", 1, rows, rows, precision, data=data, disk=4 * rows)
+        return [measured, RuleCost("choose_timesteps", 1)]
 
     def _evaluate_models(self, rule: str, pool: str) -> RuleCost:
         lds, models = self._settings["lds"], self._work.models(pool)

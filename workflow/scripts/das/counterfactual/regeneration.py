@@ -27,6 +27,7 @@ def regenerate(
     inputs: Inputs,
     generation: GenerationSettings,
     losses: Mapping[str, Any],
+    timesteps: Path | None,
     rows: int,
     state: Path,
     clip: Clip | None,
@@ -37,7 +38,7 @@ def regenerate(
         original: the model that generated the queries [Q, H, W, C].
         folders: of a model for each query.
         inputs: what a model sees of the queries.
-        losses: timesteps, draws and precision by which losses are measured.
+        losses, timesteps: how losses are measured, see `query_losses`.
         rows: (image, timestep) pairs to run at once.
         state: folder for unfinished work.
 
@@ -52,7 +53,9 @@ def regenerate(
         sample = partial(generate, model, settings=generation)
         [images] = compute_blocks(state, "images", [block], sample)
         new, old = (
-            query_losses(each, inputs, block, "gen", losses, rows, state / name).mean(dtype=np.float64)
+            query_losses(each, inputs, block, "gen", losses, timesteps, rows, state / name).mean(
+                dtype=np.float64
+            )
             for name, each in (("new", model), ("old", original))
         )
         outcomes.append({"images": images[0], "loss": new, "loss_difference": new - old})

@@ -5,7 +5,7 @@ error[i, t] = mean over pixels, or latents, of (eps_theta(x_t, t) - eps)^2,  ave
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from das.diffusion.inputs import Inputs
 from das.diffusion.models import Model
 from das.diffusion.precision import prepare_network
 from das.diffusion.process import Schedule, choose_timesteps, noise_rows, predict_noise
+from das.diffusion.strata import Sample
 from das.errors import UserError
 from das.jobs.progress import progress
 from das.jobs.resume import compute_blocks, image_blocks
@@ -30,33 +31,63 @@ def query_losses(
     indices: range,
     split: str,
     settings: Mapping[str, Any],
+    timesteps: Path | None,
     rows: int,
     state: Path,
 ) -> NDArray[np.float32]:
     """Loss of some queries of a split, the mean of their errors over timesteps: float32 [draws, n].
 
     Args:
-        settings: timesteps, draws, precision, as in the section `lds` of a data set.
+        settings: draws, precision and, where there is no file of timesteps, how many; as in the section `lds`
+            of a data set.
+        timesteps: at which, and their weights, see `das.diffusion.strata.Sample`; without it, uniform.
         rows, state: see `measure_errors`.
     """
-    dtype = prepare_network(model.network, settings["precision"], next(model.network.parameters()).device)
-    errors = (
-        measure_errors(
+    draws, steps = settings["draws"], len(model.schedule)
+    sample = Sample.read(timesteps, draws, steps) if timesteps else None
+    chosen = (
+        sample.timesteps.tolist()
+        if sample
+        else [choose_timesteps("uniform", settings["timesteps"], steps)] * draws
+    )
+    errors = query_errors(
+        model, inputs, indices, chosen, f"losses/{split}", settings["precision"], rows, state
+    )
+    means = [e @ sample.weights if sample else e.mean(axis=1, dtype=np.float64) for e in errors]
+    return np.stack(means).astype(np.float32)
+
+
+def query_errors(
+    model: Model,
+    inputs: Inputs,
+    indices: range,
+    timesteps: Sequence[Sequence[int]],
+    purpose: str,
+    precision: Mapping[str, str],
+    rows: int,
+    state: Path,
+) -> Iterator[NDArray[np.float32]]:
+    """Errors of some queries, float32 [n, T], for each noise draw at timesteps of its own.
+
+    Args:
+        precision: number format for each kind of device.
+        purpose, rows, state: see `measure_errors`.
+    """
+    dtype = prepare_network(model.network, precision, next(model.network.parameters()).device)
+    for draw, chosen in enumerate(timesteps):
+        yield measure_errors(
             model.network,
             model.schedule,
             inputs,
             indices,
-            choose_timesteps("uniform", settings["timesteps"], len(model.schedule)),
-            purpose=f"losses/{split}",
+            chosen,
+            purpose=purpose,
             seed=0,
             draw=draw,
             rows=rows,
             state=state,
             precision=dtype,
         )
-        for draw in range(settings["draws"])
-    )
-    return np.stack([e.mean(axis=1, dtype=np.float64).astype(np.float32) for e in errors])
 
 
 def measure_errors(

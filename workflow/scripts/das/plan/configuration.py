@@ -162,6 +162,7 @@ def load_dataset(name: str, folder: Path, changes: dict[str, Any], schema_path: 
     given = merge(base, change or {})
     settings = validate(given, schema_path, source)
     _require_keys(settings, given, source)
+    _settle_budget(settings, given, source)
     own.complete(settings)
     _check_dataset(settings, source)
     return settings
@@ -238,6 +239,36 @@ def _require_keys(settings: dict[str, Any], given: dict[str, Any], name: str) ->
         raise UserError(f"{name}: ensemble.seeds: a model of your own (model.path) has none, remove them")
     if not generated and (settings["model"].get("family") == "lora" or "base" in settings["model"]):
         raise UserError(f"{name}: queries.folder: not supported with low-rank adapters, use generate.prompts")
+
+
+def _settle_budget(settings: dict[str, Any], given: dict[str, Any], name: str) -> None:
+    """Leave one of lds.timesteps and lds.budget.
+
+    Args:
+        given: the settings before defaults were filled in.
+
+    Raises:
+        UserError: both are there or none is, or what goes with a budget is missing, or is there without.
+    """
+    lds = settings["lds"]
+    if (lds.get("budget") == "auto") != ("reliability" in lds):
+        if "reliability" not in lds:
+            raise UserError(f"{name}: lds.reliability: not set, budget auto needs it, such as 0.95")
+        raise UserError(
+            f"{name}: lds.reliability: found {lds['reliability']}, but only budget auto has a use for it, "
+            "remove it"
+        )
+    if "budget" not in lds:
+        if lds["timesteps"] is None:
+            raise UserError(f"{name}: lds.timesteps: found None, allowed without lds.budget is 1 to 1000")
+        return
+    if given["lds"].get("timesteps") is not None:
+        raise UserError(f"{name}: lds.timesteps: lds.budget takes its place, remove it or make it null")
+    if not lds["subsets"]:
+        raise UserError(
+            f"{name}: lds.budget: lds.subsets is 0, but only retrained models say which timesteps matter"
+        )
+    del lds["timesteps"]
 
 
 def _check_dataset(settings: dict[str, Any], name: str) -> None:

@@ -90,6 +90,15 @@ class JobNeeds:
         rows, precision = models * self._work.queries * self._work.losses, self._settings["lds"]["precision"]
         return self._model_job(FORWARD, rows, self._batch, precision, disk=8 * rows)
 
+    def pilot(self) -> Needs:
+        """Measuring where a few retrained models differ."""
+        rows, precision = self._work.pilot, self._settings["lds"]["precision"]
+        return self._model_job(FORWARD, rows, self._batch, precision, disk=8 * rows)
+
+    def hours_of_losses(self, rows: int) -> float:
+        """Of measuring losses by so many rows, as assumed and without a margin."""
+        return rows * self._size.flops / self._speed(self._settings["lds"]["precision"]["cuda"]) / 3600
+
     def regenerate(self, models: int = 1) -> Needs:
         """Generating a query anew by each of so many models, and measuring its loss by new and old."""
         rows, precision = models * self._work.regeneration, self._settings["lds"]["precision"]

@@ -30,6 +30,8 @@ def needs(plan: Plan, wildcards: Wildcards, kind: str, models: int = 1) -> Needs
         return job.train(work.images["train"], saved=1 + len(settings["train"]["checkpoints"]))
     if kind == "evaluate":
         return job.evaluate(models)
+    if kind == "pilot":
+        return job.pilot()
     if kind == "generate":
         return job.generate(work.longest_generation)
     if kind == "regenerate":

@@ -14,6 +14,14 @@ from das.plan.paths import KEEP, REMOVE
 
 SPLITS = ("train", "val", "gen")
 
+# The pilot that says at which timesteps retrained models differ. Over models and queries a spread is a mean
+# of hundreds of squares, so that four models will do; it changes slowly from one timestep to the next; and
+# what two draws of noise have in common is no noise.
+PILOT_MODELS = 4
+PILOT = {"queries": 50, "timesteps": 100, "draws": 2}
+# Those that a budget which is chosen later may have, which jobs and costs are planned with until then.
+MOST_TIMESTEPS = 1000
+
 
 class Work:
     """The work on one data set.
@@ -98,7 +106,16 @@ class Work:
     @property
     def losses(self) -> int:
         """Of measuring the loss of one query."""
-        return int(self._settings["lds"]["timesteps"] * self._settings["lds"]["draws"])
+        lds = self._settings["lds"]
+        timesteps = lds["budget"] if "budget" in lds else lds["timesteps"]
+        return int((MOST_TIMESTEPS if timesteps == "auto" else timesteps) * lds["draws"])
+
+    @property
+    def pilot(self) -> int:
+        """Of the pilot; none where timesteps are uniform."""
+        queries = sum(min(self.images[split], PILOT["queries"]) for split in ("val", "gen"))
+        rows = PILOT_MODELS * queries * PILOT["timesteps"] * PILOT["draws"]
+        return rows if "budget" in self._settings["lds"] else 0
 
     @property
     def regeneration(self) -> int:
