@@ -59,7 +59,7 @@ rule regenerate_images:
         seed=planned(setting, "train", "seed"),
         generation=planned(section, "generate"),
         settings=planned(pools.loss_settings),
-        timesteps=timesteps_option,
+        timesteps=unwatched(importance.timesteps_option),
         clip=planned(models.clip_option),
     message:
         "{wildcards.dataset}: generating anew, {wildcards.test} {wildcards.method}"

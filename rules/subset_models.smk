@@ -88,7 +88,7 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
         params:
             code=code_of("evaluate_subset_models.py"),
             settings=planned(pools.loss_settings),
-            timesteps=timesteps_option,
+            timesteps=unwatched(importance.timesteps_option),
             models_folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.models[0])),
             losses_folder=lambda wildcards, output: os.path.dirname(output[0]),
         message:

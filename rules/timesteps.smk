@@ -60,8 +60,3 @@ rule choose_timesteps:
     shell:
         "python {input.script:q} --log {log} --threads {threads} --dataset {wildcards.dataset}"
         " --pilot {input.pilot} --settings {params.settings:q} {params.costs} --output {output}"
-
-
-def timesteps_option(wildcards, input):
-    """A params function: the command line option of scripts that measure losses; none for uniform timesteps."""
-    return f"--timesteps {input.timesteps}" if input.timesteps else ""

@@ -40,6 +40,11 @@ def timesteps(plan: Plan, wildcards: Wildcards) -> list[str]:
     return [f"results/{wildcards.dataset}/lds/timesteps.h5"] * chosen
 
 
+def timesteps_option(plan: Plan, wildcards: Wildcards) -> str:
+    """The command line option for it."""
+    return " ".join(f"--timesteps {file}" for file in timesteps(plan, wildcards))
+
+
 def costs(plan: Plan, wildcards: Wildcards) -> str:
     """Command line options for what each timestep costs: rows of all models that judge, and assumed hours."""
     settings = plan.dataset(wildcards)
