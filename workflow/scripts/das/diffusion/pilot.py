@@ -12,6 +12,7 @@ They are measured at some timesteps, and linear between them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +87,13 @@ class Pilot:
                     f"do not differ beyond noise (variance {differences.signal:.2g}, needed is more than 0); "
                     "say how many timesteps, such as 100"
                 )
-        steps = len(self.spread)
-        for count in range(1, steps + 1):
-            bounds = cut_strata(self.spread, count)
-            if min(self.reliability(bounds, settings["draws"]).values()) >= settings["reliability"]:
-                break
-        return bounds
+
+        def reached(count: int) -> float:
+            return min(self.reliability(cut_strata(self.spread, count), settings["draws"]).values())
+
+        # By bisection: it rises with the count, but for the rounding of strata.
+        counts = range(1, len(self.spread))
+        return cut_strata(self.spread, 1 + bisect_left(counts, settings["reliability"], key=reached))
 
 
 def read_pilot(path: Path) -> Pilot:
