@@ -82,6 +82,7 @@ def run(folder):
             "model": {"family": "unet"} | unet(folder, 16),
             "train": {"learning_rate": 1.0e-3},
             "lds": {"timesteps": None, "budget": 2},
+            "jobs": {"rows_per_batch": 128},
         },
     }
     workflow = Workflow(folder)
