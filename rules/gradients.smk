@@ -29,7 +29,7 @@ rule project_gradients:
     params:
         code=code_of("project_gradients.py"),
         folder=lambda wildcards, input: os.path.dirname(input.model[0]),
-        settings=planned(shards.gradient_settings_json),
+        settings=planned(shards.pass_json),
         images_per_shard=planned(setting, "jobs", "images_per_shard"),
     message:
         "{wildcards.dataset}: projecting gradients, {wildcards.features}{wildcards.variant} of {wildcards.split}, shard {wildcards.shard}"
@@ -37,7 +37,7 @@ rule project_gradients:
         "python {input.launcher:q} {resources.gpu} python {input.script:q} --log {log}"
         " --threads {threads} --device {resources.device}"
         " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
-        " --features {wildcards.features} --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
+        " --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
         " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"
 
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from das.cost import architecture, estimate  # noqa: E402
 from das.diffusion.process import Schedule  # noqa: E402
+from das.gradients.extractor import Feature, Gradient  # noqa: E402
 from das.gradients.hooks import CPU_BYTES, ImageGradients  # noqa: E402
 from das.gradients.projection import make_projection  # noqa: E402
 
@@ -94,8 +95,9 @@ class Case:
         """Per-image gradients, normalised and sketched."""
         shapes = {key: parameter.shape for key, parameter in self.unet.named_parameters()}
         projection = make_projection("count-sketch", DIMENSION, 0, shapes)
-        hooks = ImageGradients(self.unet, Schedule.of(DDPMScheduler()), "mean", True, projection)
-        return lambda: hooks.features(self.images, TIMESTEPS, self.noise, self.rows)
+        hooks = ImageGradients(self.unet, Schedule.of(DDPMScheduler()), projection)
+        wanted = [Feature(Gradient("mean", normalise=True))]
+        return lambda: hooks.features(wanted, self.images, TIMESTEPS, self.noise, self.rows)
 
 
 def estimated(name: str, kind: str) -> tuple[int, float]:

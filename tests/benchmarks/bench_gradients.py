@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from das.diffusion.process import Schedule  # noqa: E402
-from das.gradients.extractor import LoopGradients  # noqa: E402
+from das.gradients.extractor import Feature, Gradient, LoopGradients  # noqa: E402
 from das.gradients.hooks import ImageGradients  # noqa: E402
 from das.gradients.projection import canonical_order, make_projection  # noqa: E402
 
@@ -37,6 +37,7 @@ warnings.filterwarnings("ignore", message="There is a performance drop")
 
 TIMESTEPS = [0, 250, 500, 750]
 DIMENSION = 4096
+MEAN = [Feature(Gradient("mean", normalise=True))]
 # Rows for the hooks, for vmap and for the loop; vmap takes at most VMAP_BATCH at once, as published.
 ROWS = {"digits": (128, 128, 128), "cifar2": (20, 4, 4)}
 VMAP_BATCH = 16
@@ -59,7 +60,7 @@ class Case:
         self.noised = self.schedule.add_noise(repeated, self.noise, self.steps)
         shapes = {key: parameter.shape for key, parameter in self.unet.named_parameters()}
         self.projection = make_projection("count-sketch", DIMENSION, 0, shapes)
-        settings = (self.unet, self.schedule, "mean", True, self.projection)
+        settings = (self.unet, self.schedule, self.projection)
         self._hooks, self._loop = ImageGradients(*settings), LoopGradients(*settings)
 
     def floor(self) -> None:
@@ -69,11 +70,11 @@ class Case:
 
     def hooks(self) -> Tensor:
         """The library's fast path."""
-        return self._hooks.features(self.images, TIMESTEPS, self.noise, self.rows)
+        return self._hooks.features(MEAN, self.images, TIMESTEPS, self.noise, self.rows)
 
     def loop(self) -> Tensor:
         """The library's loop, one row at a time."""
-        return self._loop.features(self.images, TIMESTEPS, self.noise, self.rows)
+        return self._loop.features(MEAN, self.images, TIMESTEPS, self.noise, self.rows)
 
     def vmap(self) -> Tensor:
         """vmap(grad) over rows, with the same norms and projection."""

@@ -1,7 +1,8 @@
-"""Project the per-image gradients of one shard of a split into HDF5."""
+"""Project the per-image gradients of one shard of a split into HDF5, of several features in one pass."""
 
 import dataclasses
 import json
+from contextlib import ExitStack
 
 from das import cli
 from das.diffusion import models
@@ -12,21 +13,32 @@ from das.plan.paths import is_member
 
 
 def run(arguments):
-    settings = features.FeatureSettings(**json.loads(arguments.settings))
-    identity = dataclasses.asdict(settings) | {"split": arguments.split}
-    job = open_shard(arguments, identity, settings.precision)
-    key = resume.job_key(job.identity, job.model.family, "project_gradients.py")
-    with resume.job_state(arguments.resume, "gradients", key) as state:
+    named = {
+        name: features.FeatureSettings(**entry) for name, entry in json.loads(arguments.settings).items()
+    }
+    settings = tuple(named.values())
+    job = open_shard(arguments, {"split": arguments.split}, settings[0].precision)
+    # Of each feature alone: it continues in whatever company it is in next time.
+    keys = [
+        resume.job_key(dataclasses.asdict(each) | job.identity, job.model.family, "project_gradients.py")
+        for each in settings
+    ]
+    with ExitStack() as held:
+        # In one order, lest two jobs wait for each other.
+        states = {
+            key: held.enter_context(resume.job_state(arguments.resume, "gradients", key))
+            for key in sorted(set(keys))
+        }
         gradients = features.SplitGradients(
             job.model.network,
             job.model.schedule,
-            settings,
+            *settings,
             split=arguments.split,
             rows=arguments.rows,
             precision=job.dtype,
-            section=f"features.{arguments.features}",
+            section=f"features.{next(iter(named))}",
         )
-        blocks = features.project(gradients, job.images, job.indices, state)
+        blocks = features.project(gradients, job.images, job.indices, *(states[key] for key in keys))
         features.write(
             arguments.output,
             arguments.dataset,
@@ -39,8 +51,9 @@ def run(arguments):
         )
 
 
-options = cli.shard_options(cli.parser(__doc__))
-options.add_argument("--features", required=True, help="their name in the configuration")
+options = cli.shard_options(cli.parser(__doc__), outputs="+")
 options.add_argument("--split", required=True, help="train, val or gen")
-options.add_argument("--settings", required=True, help="JSON of das.gradients.features.FeatureSettings")
+options.add_argument(
+    "--settings", required=True, help="JSON: name and das.gradients.features.FeatureSettings of each output"
+)
 cli.main(run, options)

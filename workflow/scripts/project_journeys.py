@@ -23,7 +23,7 @@ def run(arguments):
         )
         blocks = journey.project_journeys(gradients, job.model, job.images, job.indices, generation, state)
         features.write(
-            arguments.output,
+            [arguments.output],
             arguments.dataset,
             job.weights,
             job.dtype,

@@ -24,6 +24,7 @@ from das.diffusion.sampling import GenerationSettings
 from das.diffusion.training import TrainSettings, train
 from das.errors import UserError
 from das.gradients import features, journey
+from das.gradients.extractor import Feature, Gradient
 from das.gradients.features import FeatureSettings
 from das.gradients.hooks import ImageGradients
 from das.gradients.projection import make_projection
@@ -275,8 +276,9 @@ def test_gradients_of_the_adapters_equal_a_float64_loop(base, inputs, tmp_path, 
     shapes = {n: tuple(p.shape) for n, p in network.named_parameters() if p.requires_grad}
     noise = torch.randn(4 * 2, *inputs.shape, generator=torch.Generator().manual_seed(0))
     clean, condition = inputs.clean(range(4)), inputs.condition(range(4))
-    hooks = ImageGradients(network, model.schedule, output, True, make_projection("none", 0, 0, shapes))
-    found = hooks.features(clean, timesteps, noise, 5, condition)
+    hooks = ImageGradients(network, model.schedule, make_projection("none", 0, 0, shapes))
+    wanted = [Feature(Gradient(output, True))]
+    [found] = hooks.features(wanted, clean, timesteps, noise, 5, condition)
 
     double = network.double()
     for i in range(4):
@@ -300,7 +302,7 @@ def test_features_and_errors_use_each_images_caption(base, inputs, tmp_path):
     settings = FeatureSettings("mean", True, 2, "uniform", 1, 0, "count-sketch", 64, 0)
     gradients = features.SplitGradients(model.network, model.schedule, settings, split="train", rows=8)
     blocks = features.project(gradients, inputs, range(4), tmp_path / "features")
-    found = np.concatenate(list(blocks))
+    found = np.concatenate([block for [block] in blocks])
     options = {"purpose": "errors/train", "seed": 0, "draw": 0, "rows": 8}
     errors = denoising_error.denoising_errors(
         model.network, model.schedule, inputs, range(4), [0, 500], **options
@@ -326,7 +328,8 @@ def test_features_and_errors_use_each_images_caption(base, inputs, tmp_path):
     some = features.SplitGradients(model.network, model.schedule, chosen, split="train", rows=8)
     assert some.dimension == sum(p.numel() for n, p in adapters(model.network).items() if "to_q" in n)
     four = range(4)
-    assert np.isfinite(some.features(four, inputs.clean(four), inputs.condition(four), four)).all()
+    [found] = some.features(four, inputs.clean(four), inputs.condition(four), four)
+    assert np.isfinite(found).all()
     assert adapters(model.network).keys() == {n for n, _ in model.network.named_parameters() if "lora_" in n}
 
 
@@ -393,7 +396,7 @@ def test_gradients_of_journeys_are_conditional_on_the_caption(base, inputs, tmp_
     settings = GenerationSettings(4, 2, 2, 3.0, [{"prompt": "a red painting", "count": 4}])
     gradients = journey.journey_gradients(model, chosen, settings, 3, torch.float32, "features.mine")
     assert gradients.timesteps == [501, 1]
-    (found,) = journey.project_journeys(gradients, model, inputs, range(2), settings, tmp_path)
+    [[found]] = journey.project_journeys(gradients, model, inputs, range(2), settings, tmp_path)
     predicted = journey.predict_journeys(model, inputs, range(2), settings).double()
     network, condition = model.network.double(), inputs.condition(range(2)).double()
     covered = [p for n, p in network.named_parameters() if "lora_" in n and "to_v" in n]

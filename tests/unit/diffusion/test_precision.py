@@ -10,6 +10,7 @@ from test_training import INPUTS, SCHEDULE, UNET, model
 from das.diffusion import denoising_error, training
 from das.diffusion.precision import choose_precision, prepare_network
 from das.diffusion.process import predict_noise
+from das.gradients.extractor import Feature, Gradient
 from das.gradients.hooks import ImageGradients
 from das.gradients.projection import make_projection
 
@@ -71,9 +72,9 @@ def test_bf16_gradients_point_where_float32_ones_do(output):
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
     noise = torch.randn(3 * 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = [
-        ImageGradients(
-            network, SCHEDULE, output, True, make_projection("none", 0, 0, shapes), precision
-        ).features(INPUTS.clean(range(3)), [100, 600], noise, 6)
+        ImageGradients(network, SCHEDULE, make_projection("none", 0, 0, shapes), precision).features(
+            [Feature(Gradient(output, True))], INPUTS.clean(range(3)), [100, 600], noise, 6
+        )[0]
         for precision in (torch.float32, torch.bfloat16)
     ]
     assert found[1].dtype == torch.float32

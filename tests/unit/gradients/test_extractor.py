@@ -10,7 +10,7 @@ from torch import nn
 
 from das.diffusion.process import Schedule
 from das.errors import UserError
-from das.gradients.extractor import loop_features
+from das.gradients.extractor import Feature, Gradient, LoopGradients, loop_features
 from das.gradients.hooks import ImageGradients
 from das.gradients.output_functions import OUTPUT_FUNCTIONS
 from das.gradients.projection import make_projection
@@ -167,8 +167,20 @@ def shapes(model: nn.Module):
     return {name: p.shape for name, p in model.named_parameters()}
 
 
-def fast(model, name="mean", normalise=True, kind="none", k=512) -> ImageGradients:
-    return ImageGradients(model, SCHEDULE, name, normalise, make_projection(kind, k, 0, shapes(model)))
+class Alone:
+    """Features of one kind alone."""
+
+    def __init__(self, model, name, normalise, projection):
+        self.extractor = ImageGradients(model, SCHEDULE, projection)
+        self.feature = Feature(Gradient(name, normalise))
+
+    def features(self, *arguments, **options):
+        [found] = self.extractor.features([self.feature], *arguments, **options)
+        return found
+
+
+def fast(model, name="mean", normalise=True, kind="none", k=512) -> Alone:
+    return Alone(model, name, normalise, make_projection(kind, k, 0, shapes(model)))
 
 
 def assert_close(found, expected):
@@ -192,6 +204,26 @@ def test_equals_a_float64_loop_for_every_output_function(output, normalise):
     x, noise = inputs(model)
     found = fast(model, output, normalise).features(x, TIMESTEPS, noise, rows_per_batch=4)
     assert_close(found, reference(model, x, noise, output, normalise))
+
+
+@pytest.mark.parametrize("name", ["attention", "in place"])
+def test_features_that_share_a_pass_equal_the_loop_in_float64(name):
+    """All output functions, with and without norms, by timestep and weighted; one forward pass a batch."""
+    model = build(name)
+    x, noise = inputs(model, images=3)
+    kinds = [Gradient(output, normalise) for output in OUTPUT_FUNCTIONS for normalise in (True, False)]
+    weights = torch.tensor([0.5, 0.3, 0.2])
+    wanted = [*map(Feature, kinds), Feature(kinds[0], by_timestep=True), Feature(kinds[3], weights=weights)]
+    projection, calls = make_projection("count-sketch", 512, 0, shapes(model)), []
+    handle = model.register_forward_hook(lambda *_: calls.append(1))
+    together = ImageGradients(model, SCHEDULE, projection).features(wanted, x, TIMESTEPS, noise, 4)
+    assert len(calls) == 3  # of 9 rows by 4
+    handle.remove()
+    slow = LoopGradients(model.double(), SCHEDULE, projection)
+    expected = slow.features(wanted, x.double(), TIMESTEPS, noise.double(), 9)
+    assert [found.shape for found in together] == [*[(3, 512)] * len(kinds), (3, 3, 512), (3, 512)]
+    for found, loop in zip(together, expected, strict=True):
+        torch.testing.assert_close(found, loop, atol=1e-5 * float(loop.abs().max()), rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["count-sketch", "none"])
@@ -222,9 +254,8 @@ def test_only_parameters_that_are_trained_are_covered():
     x, noise = inputs(model)
     covered = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
     projection = make_projection("none", 0, 0, covered)
-    arguments = (model, SCHEDULE, "loss", True, projection)
-    found = ImageGradients(*arguments).features(x, TIMESTEPS, noise, 6)
-    assert_close(found, loop_features(*arguments, x, TIMESTEPS, noise))
+    found = Alone(model, "loss", True, projection).features(x, TIMESTEPS, noise, 6)
+    assert_close(found, loop_features(model, SCHEDULE, "loss", True, projection, x, TIMESTEPS, noise))
 
 
 def test_the_model_is_left_as_it_was():
@@ -325,9 +356,10 @@ def test_a_zero_gradient_cannot_be_normalised():
 
 def test_wrong_names_are_refused():
     model = build("conv")
+    x, noise = inputs(model)
     with pytest.raises(
         UserError, match="output function: found 'mode', allowed is one of loss, weighted-mse"
     ):
-        fast(model, "mode")
+        fast(model, "mode").features(x, TIMESTEPS, noise, 6)
     with pytest.raises(UserError, match="projection: made for 1 parameters with 9 elements"):
-        ImageGradients(model, SCHEDULE, "mean", True, make_projection("none", 0, 0, {"x": (3, 3)}))
+        ImageGradients(model, SCHEDULE, make_projection("none", 0, 0, {"x": (3, 3)}))

@@ -12,6 +12,7 @@ from das.diffusion.inputs import PixelInputs
 from das.diffusion.process import to_model_space
 from das.errors import UserError
 from das.gradients.features import FeatureSettings, SplitGradients, project
+from das.gradients.hooks import ImageGradients
 from das.gradients.output_functions import OUTPUT_FUNCTIONS
 from das.noise import image_noise
 from das.plan.configuration import load_yaml
@@ -37,9 +38,65 @@ def settings(**changes):
 def run(state, indices, chosen=None, rows=16, unet=None, split="train"):
     state.mkdir(exist_ok=True)
     gradients = SplitGradients(unet or network(0), SCHEDULE, chosen or settings(), split=split, rows=rows)
-    found = np.concatenate(list(project(gradients, PixelInputs(MANY), indices, state)))
-    assert found.shape == (len(indices), *gradients.shape)
+    found = np.concatenate([block for [block] in project(gradients, PixelInputs(MANY), indices, state)])
+    assert found.shape == (len(indices), *gradients.shapes[0])
     return found
+
+
+def together(folder, chosen, indices=range(13, 18)):
+    """Features that share a pass, by name; each with a state in a folder of its own."""
+    states = [folder / name for name in chosen]
+    for state in states:
+        state.mkdir(parents=True, exist_ok=True)
+    gradients = SplitGradients(network(0), SCHEDULE, *chosen.values(), split="train", rows=7)
+    blocks = zip(*project(gradients, PixelInputs(MANY), indices, *states), strict=True)
+    return dict(zip(chosen, map(np.concatenate, blocks), strict=True))
+
+
+SHIPPED = {
+    name: settings(**{"normalise": False, "dimension": 64} | entry)
+    for name, entry in load_yaml(ROOT / "config/config.yaml")["features"].items()
+}
+
+
+def test_features_are_the_same_to_the_bit_in_company_and_alone(tmp_path):
+    found = together(tmp_path, SHIPPED)
+    assert len(found) == 6
+    for name, chosen in SHIPPED.items():
+        alone = run(tmp_path / f"{name} alone", range(13, 18), chosen, rows=7)
+        np.testing.assert_array_equal(found[name], alone)
+
+
+def test_what_one_feature_has_is_not_computed_again_in_other_company(tmp_path, monkeypatch):
+    """Killed after a block of the mean and the loss; then the mean goes on with the squared."""
+    first, second = (
+        {name: SHIPPED[name] for name in names} for names in (["mean", "loss"], ["squared", "mean"])
+    )
+    expected = together(tmp_path / "whole", second)
+    together(tmp_path, first, range(13, 16))
+    [part] = (tmp_path / "mean").iterdir()
+    np.save(part, np.full((3, 64), 7, np.float32))
+    asked = []
+    features = ImageGradients.features
+    monkeypatch.setattr(
+        ImageGradients,
+        "features",
+        lambda self, wanted, images, *rest: (
+            asked.append([(feature.gradient.output, len(images)) for feature in wanted])
+            or features(self, wanted, images, *rest)
+        ),
+    )
+    found = together(tmp_path, second)
+    squared, mean = "mean-squared-l2-norm", "mean"
+    assert asked == 2 * [[(squared, 3)]] + 2 * [[(squared, 2), (mean, 2)]]  # of two draws
+    np.testing.assert_array_equal(found["squared"], expected["squared"])
+    np.testing.assert_array_equal(found["mean"][3:], expected["mean"][3:])
+    assert (found["mean"][:3] == 7).all(), "what was saved is read"
+
+
+def test_features_of_other_rows_share_no_pass():
+    with pytest.raises(UserError, match=r"features\.seed: found 4 and 5, allowed is one value in a pass"):
+        SplitGradients(network(0), SCHEDULE, settings(), settings(seed=5), split="val", rows=4)
 
 
 def test_features_do_not_depend_on_shards_or_batches(tmp_path):

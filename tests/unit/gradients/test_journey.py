@@ -41,8 +41,8 @@ def run(state, indices, chosen, rows=16):
     state.mkdir(exist_ok=True)
     made = gradients(chosen, rows)
     blocks = journey.project_journeys(made, trained(), generated(), indices, GENERATION, state)
-    found = np.concatenate(list(blocks))
-    assert found.shape == (len(indices), *made.shape)
+    found = np.concatenate([block for [block] in blocks])
+    assert found.shape == (len(indices), *made.shapes[0])
     return found
 
 

@@ -49,15 +49,19 @@ def training_options(options: argparse.ArgumentParser) -> argparse.ArgumentParse
     return options
 
 
-def shard_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add the options of scripts that run a saved model on one shard of a split."""
+def shard_options(options: argparse.ArgumentParser, outputs: str | None = None) -> argparse.ArgumentParser:
+    """Add the options of scripts that run a saved model on one shard of a split.
+
+    Args:
+        outputs: how many there are, as argparse's `nargs`.
+    """
     compute_options(options)
     options.add_argument("--model", type=Path, required=True, help="model folder")
     options.add_argument("--inputs", type=Path, required=True, help="images, or their latents")
     options.add_argument("--shard", type=int, required=True)
     options.add_argument("--images-per-shard", type=int, required=True)
     options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
-    options.add_argument("--output", type=Path, required=True)
+    options.add_argument("--output", type=Path, nargs=outputs, required=True)
     return options
 
 

@@ -9,9 +9,10 @@ different timesteps differ in size by orders of magnitude.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,37 +43,57 @@ class Rows:
         return Rows(*parts)  # type: ignore[arg-type]
 
 
+class Gradient(NamedTuple):
+    """Which gradient of a row: of the output function of that name, and whether divided by its exact l2 norm.
+
+    The name is one in `OUTPUT_FUNCTIONS` of `das.gradients.output_functions`, or its `PROBE`.
+    """
+
+    output: str
+    normalise: bool
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What an image's rows are reduced to.
+
+    Attributes:
+        by_timestep: keep the timesteps apart.
+        weights: of the timesteps in the mean, float32 [T] of sum 1; equal ones without it.
+    """
+
+    gradient: Gradient
+    by_timestep: bool = False
+    weights: Tensor | None = None
+
+
 class FeatureExtractor(ABC):
     """Per-image features of a model; subclasses differ in how they obtain the gradients of rows.
+
+    Features that agree on rows share the pass through the model.
 
     Args:
         unet: any module that predicts the noise, see `das.diffusion.process.predict_noise`. The parameters
             covered are those that the projection was made for; they must be among those that require a
             gradient.
         schedule: the forward process of the model.
-        output: a name in `OUTPUT_FUNCTIONS` of `das.gradients.output_functions`, or its `PROBE`.
-        normalise: divide each row's gradient by its exact l2 norm before averaging over timesteps.
         projection: on the device of the model.
         precision: of matrix products; gradients are summed and projected in float32.
 
     Raises:
-        UserError: the output function is unknown, or the model does not train the projection's parameters.
+        UserError: the model does not train the projection's parameters.
     """
 
     def __init__(
         self,
         unet: nn.Module,
         schedule: Schedule,
-        output: str,
-        normalise: bool,
         projection: Projection,
         precision: torch.dtype = torch.float32,
     ) -> None:
         self.unet = unet
         self.precision = precision
         self.schedule = schedule
-        self.function = output_function(output)
-        self.normalise = normalise
         self.projection = projection
         trained = {name: p for name, p in unet.named_parameters() if p.requires_grad}
         self.parameters = {name: p for name, p in trained.items() if name in projection.sizes}
@@ -87,53 +108,59 @@ class FeatureExtractor(ABC):
 
     def features(
         self,
+        wanted: Sequence[Feature],
         images: Tensor,
         timesteps: Sequence[int],
         noise: Tensor,
         rows_per_batch: int,
         condition: Tensor | None = None,
-        by_timestep: bool = False,
-        weights: Tensor | None = None,
-    ) -> Tensor:
-        """Features of images: the mean over the timesteps of the gradients of `batches`, arguments as there.
-
-        Args:
-            by_timestep: keep the timesteps apart.
-            weights: of the timesteps in the mean, float32 [T] of sum 1; equal ones without it.
+    ) -> list[Tensor]:
+        """Features of images: means over the timesteps of the gradients of `batches`, arguments as there.
 
         Returns:
-            float32 [n, k], or [n, T, k] by timestep, on the device of the projection.
+            Of each that is wanted float32 [n, k], or [n, T, k] by timestep, on the device of the projection.
         """
-        device, per_image = self.projection.device, len(timesteps)
-        batches = self.batches(images, timesteps, noise, rows_per_batch, condition)
-        if by_timestep:
-            apart = torch.zeros(len(images) * per_image, self.projection.dimension, device=device)
-            for index, projected in batches:
-                apart[index] = projected
-            return apart.unflatten(0, (len(images), per_image))
-        features = torch.zeros(len(images), self.projection.dimension, device=device)
-        weights = torch.ones(per_image) / per_image if weights is None else weights
-        weights = weights.to(device)
-        for index, projected in batches:
-            # A product, because index_add_ has no fixed order of summation on a GPU.
+        device, k, per_image = self.projection.device, self.projection.dimension, len(timesteps)
+        sums = [
+            torch.zeros(len(images) * (per_image if feature.by_timestep else 1), k, device=device)
+            for feature in wanted
+        ]
+        equal = torch.ones(per_image) / per_image
+        weights = [(equal if f.weights is None else f.weights).to(device) for f in wanted]
+        gradients = dict.fromkeys(feature.gradient for feature in wanted)
+        for gradient, index, projected in self.batches(
+            gradients, images, timesteps, noise, rows_per_batch, condition
+        ):
             image = index // per_image
             first, last = int(image[0]), int(image[-1])
             own = image == torch.arange(first, last + 1, device=device)[:, None]
-            features[first : last + 1] += (own * weights[index % per_image]) @ projected
-        return features
+            for feature, total, weight in zip(wanted, sums, weights, strict=True):
+                if feature.gradient != gradient:
+                    continue
+                if feature.by_timestep:
+                    total[index] = projected
+                else:
+                    # A product, because index_add_ has no fixed order of summation on a GPU.
+                    total[first : last + 1] += (own * weight[index % per_image]) @ projected
+        return [
+            total.unflatten(0, (len(images), per_image)) if feature.by_timestep else total
+            for feature, total in zip(wanted, sums, strict=True)
+        ]
 
     def batches(
         self,
+        gradients: Collection[Gradient],
         images: Tensor,
         timesteps: Sequence[int],
         noise: Tensor,
         rows_per_batch: int,
         condition: Tensor | None = None,
         target: Tensor | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Projected gradients of all rows, batch after batch.
+    ) -> Iterator[tuple[Gradient, Tensor, Tensor]]:
+        """Projected gradients of all rows, batch after batch, and of each batch one gradient after another.
 
         Args:
+            gradients: which; each once.
             images: [n, C, H, W], pixels in [-1, 1] or latents; [n, T, C, H, W] where an image has a version
                 of its own for each timestep.
             timesteps: T of them.
@@ -144,11 +171,12 @@ class FeatureExtractor(ABC):
                 noise itself without it.
 
         Yields:
-            The numbers of the rows, image * T + position of the timestep, int64 [R], and their projected
-            gradients, float32 [R, k], on the device of the projection.
+            Which gradient; the numbers of the rows, image * T + position of the timestep, int64 [R]; and
+            their projected gradients, float32 [R, k], on the device of the projection.
 
         Raises:
-            UserError: a gradient or a norm is not finite, or a gradient that has to be normalised is zero.
+            UserError: an output function is unknown, a gradient or a norm is not finite, or a gradient that
+                has to be normalised is zero.
         """
         count, per_image = len(images), len(timesteps)
         if noise.shape != (count * per_image, *images.shape[-3:]):
@@ -170,26 +198,32 @@ class FeatureExtractor(ABC):
                     loss_weights(self.schedule, timestep),
                     None if condition is None else condition[image],
                 )
-                yield index, self._checked(rows, index, steps)
+                for gradient, projected in self._checked(rows, gradients, index, steps):
+                    yield gradient, index, projected
 
-    def _output(self, rows: Rows) -> Tensor:
-        """The output function of each row's own prediction, [R]."""
-        prediction = predict_noise(self.unet, rows.noised, rows.timesteps, rows.condition, self.precision)
-        return self.function(prediction, rows.target, rows.weights)
+    def _predict(self, rows: Rows) -> Tensor:
+        """The model's prediction for rows, [R, C, H, W]."""
+        return predict_noise(self.unet, rows.noised, rows.timesteps, rows.condition, self.precision)
 
-    def _checked(self, rows: Rows, index: Tensor, steps: Tensor) -> Tensor:
+    def _checked(
+        self, rows: Rows, gradients: Collection[Gradient], index: Tensor, steps: Tensor
+    ) -> Iterator[tuple[Gradient, Tensor]]:
         """Projected gradients of rows, normalised if asked for, refused at the first bad row."""
-        projected, norms = self._project(rows)
-        bad = ~(norms.isfinite() & projected.isfinite().all(1))
-        problem = "is not finite"
-        if self.normalise and not bad.any():
-            bad = norms == 0
-            problem = "is zero and cannot be normalised"
-        if bad.any():
-            row = int(index[bad.nonzero()[0, 0]])
-            image, step = divmod(row, len(steps))
-            raise UserError(f"gradient of image {image} at timestep {int(steps[step])} {problem}")
-        return projected / norms.float()[:, None] if self.normalise else projected
+        outputs = list(dict.fromkeys(gradient.output for gradient in gradients))
+        normalised = {gradient.output for gradient in gradients if gradient.normalise}
+        for output, projected, norms in self._project(rows, outputs, normalised):
+            bad = ~(norms.isfinite() & projected.isfinite().all(1))
+            problem = "is not finite"
+            if output in normalised and not bad.any():
+                bad = norms == 0
+                problem = "is zero and cannot be normalised"
+            if bad.any():
+                row = int(index[bad.nonzero()[0, 0]])
+                image, step = divmod(row, len(steps))
+                raise UserError(f"gradient of image {image} at timestep {int(steps[step])} {problem}")
+            for gradient in gradients:
+                if gradient.output == output:
+                    yield gradient, projected / norms.float()[:, None] if gradient.normalise else projected
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:
@@ -208,28 +242,38 @@ class FeatureExtractor(ABC):
                 parameter.requires_grad_(True)
 
     @abstractmethod
-    def _project(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Projected gradients float32 [R, k], and norms float64 [R] (zeros if they are not needed)."""
+    def _project(
+        self, rows: Rows, outputs: Sequence[str], normalised: Collection[str]
+    ) -> Iterable[tuple[str, Tensor, Tensor]]:
+        """Of each output function its name, projected gradients float32 [R, k] and norms float64 [R].
+
+        Norms are needed of those that are `normalised`, and may be zeros of others.
+        """
 
 
 class LoopGradients(FeatureExtractor):
     """Features by one backward pass per row: slow, and right for any kind of module."""
 
-    def _project(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        accumulator = self.projection.accumulator(len(rows.noised))
-        squared = torch.zeros(len(rows.noised), dtype=torch.float64, device=accumulator.device)
-        for row in range(len(rows.noised)):
-            gradients = torch.autograd.grad(
-                self._output(rows.one(row)).sum(),
-                list(self.parameters.values()),
-                allow_unused=True,
-            )
-            for name, gradient in zip(self.parameters, gradients, strict=True):
-                if gradient is not None:
-                    flat = canonical_order(gradient)
-                    squared[row] += flat.double().square().sum()
-                    self.projection.add(accumulator[row : row + 1], name, flat[None].float())
-        return self.projection.finish(accumulator), squared.sqrt()
+    def _project(
+        self, rows: Rows, outputs: Sequence[str], normalised: Collection[str]
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        for output in outputs:
+            function = output_function(output)
+            accumulator = self.projection.accumulator(len(rows.noised))
+            squared = torch.zeros(len(rows.noised), dtype=torch.float64, device=accumulator.device)
+            for row in range(len(rows.noised)):
+                one = rows.one(row)
+                gradients = torch.autograd.grad(
+                    function(self._predict(one), one.target, one.weights).sum(),
+                    list(self.parameters.values()),
+                    allow_unused=True,
+                )
+                for name, gradient in zip(self.parameters, gradients, strict=True):
+                    if gradient is not None:
+                        flat = canonical_order(gradient)
+                        squared[row] += flat.double().square().sum()
+                        self.projection.add(accumulator[row : row + 1], name, flat[None].float())
+            yield output, self.projection.finish(accumulator), squared.sqrt()
 
 
 def loop_features(
@@ -243,5 +287,6 @@ def loop_features(
     noise: Tensor,
 ) -> Tensor:
     """The features of `das.gradients.hooks.ImageGradients`, by the plain loop; arguments as there."""
-    loop = LoopGradients(unet, schedule, output, normalise, projection)
-    return loop.features(images, timesteps, noise, rows_per_batch=1)
+    wanted = [Feature(Gradient(output, normalise))]
+    loop = LoopGradients(unet, schedule, projection)
+    return loop.features(wanted, images, timesteps, noise, rows_per_batch=1)[0]

@@ -1,11 +1,16 @@
-"""Per-image features of a shard of images: means over timesteps and noise draws of projected gradients."""
+"""Per-image features of a shard of images: means over timesteps and noise draws of projected gradients.
+
+Features that agree on all but `das.plan.passes.OWN` share one pass over the images: each batch of rows goes
+forward once, and backward once for each output function. A feature is the same, to the bit, in any company.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +30,14 @@ from das.diffusion.process import (
     timestep_weights,
 )
 from das.errors import UserError
+from das.gradients.extractor import Feature, Gradient
 from das.gradients.hooks import ImageGradients
 from das.gradients.projection import make_projection, projection_dimension
 from das.jobs import artifacts
 from das.jobs.memory import require_memory
 from das.jobs.progress import progress
-from das.jobs.resume import compute_blocks, image_blocks
+from das.jobs.resume import compute_together, image_blocks
+from das.plan.passes import OWN, relative_work
 
 # Images between two saved states of unfinished work.
 IMAGES_PER_BLOCK = 16
@@ -64,6 +71,7 @@ class SplitGradients:
     """Projected gradients of the images of a split.
 
     Args:
+        settings: of one feature, or of several that share a pass.
         split: names the noise, so that no two splits share it.
         rows: how many (image, timestep) pairs to run at once; changes rounding only.
         precision: of matrix products, for which the network is prepared.
@@ -71,20 +79,20 @@ class SplitGradients:
         section: where the settings stand, for messages.
 
     Attributes:
+        common: settings that all agree on, but for `das.plan.passes.OWN`.
         dimension: k.
         timesteps: T of them.
-        shape: of one image's features, (k,), or (T, k) where timesteps are kept apart.
+        shapes: of one image's features, each (k,), or (T, k) where timesteps are kept apart.
 
     Raises:
-        UserError: the gradients do not fit into memory, or the settings not to the model.
+        UserError: the gradients do not fit into memory, or the settings not to the model or to each other.
     """
 
     def __init__(
         self,
         unet: nn.Module,
         schedule: Schedule,
-        settings: FeatureSettings,
-        *,
+        *settings: FeatureSettings,
         split: str,
         rows: int,
         precision: torch.dtype = torch.float32,
@@ -92,55 +100,75 @@ class SplitGradients:
         section: str = "features",
     ) -> None:
         self.settings, self.split, self.rows = settings, split, rows
+        self.common = _common(settings, section)
         self.device = next(unet.parameters()).device
-        self.timesteps = timesteps or choose_timesteps(settings.strategy, settings.timesteps, len(schedule))
-        self._weights = timestep_weights(settings.timestep_weights, schedule, self.timesteps)
-        shapes = covered_shapes(unet, settings.parameters, f"{section}.parameters")
-        self.dimension = projection_dimension(settings.projection, settings.dimension, shapes)
-        kept = len(self.timesteps) if settings.by_timestep else 1
-        self.shape = (kept, self.dimension) if settings.by_timestep else (self.dimension,)
-        name = "projection none" if settings.projection == "none" else f"dimension {settings.dimension}"
+        common = self.common
+        self.timesteps = timesteps or choose_timesteps(common.strategy, common.timesteps, len(schedule))
+        shapes = covered_shapes(unet, common.parameters, f"{section}.parameters")
+        self.dimension = projection_dimension(common.projection, common.dimension, shapes)
+        self.shapes = [
+            (len(self.timesteps), self.dimension) if each.by_timestep else (self.dimension,)
+            for each in settings
+        ]
+        self._wanted = [
+            Feature(
+                Gradient(each.output, each.normalise),
+                each.by_timestep,
+                timestep_weights(each.timestep_weights, schedule, self.timesteps),
+            )
+            for each in settings
+        ]
+        name = "projection none" if common.projection == "none" else f"dimension {common.dimension}"
+        kept = sum(math.prod(shape) for shape in self.shapes)
         require_memory(
             # The sketch adds into twice its width.
-            4 * self.dimension * (2 * rows + 2 * IMAGES_PER_BLOCK * kept),
+            4 * (2 * rows * self.dimension + 2 * IMAGES_PER_BLOCK * kept),
             f"gradients: {name} with {rows} rows",
             "lower gradients.dimension or jobs.rows_per_batch",
         )
         projection = make_projection(
-            settings.projection, settings.dimension, settings.projection_seed, shapes, self.device
+            common.projection, common.dimension, common.projection_seed, shapes, self.device
         )
-        self._gradients = ImageGradients(
-            unet, schedule, settings.output, settings.normalise, projection, precision
-        )
+        self._gradients = ImageGradients(unet, schedule, projection, precision)
 
     def features(
-        self, block: range, clean: Tensor, condition: Tensor | None, keys: range | Sequence[str]
-    ) -> NDArray[np.float32]:
-        """Features of some images, float32 [n, k], or [n, T, k] by timestep.
+        self,
+        block: range,
+        clean: Tensor,
+        condition: Tensor | None,
+        keys: range | Sequence[str],
+        positions: Sequence[int] = (0,),
+    ) -> list[NDArray[np.float32]]:
+        """Features of some images, each float32 [n, k], or [n, T, k] by timestep.
 
         Args:
             block: which consecutive images of the split.
             clean: they themselves, [n, C, H, W], or [n, T, C, H, W] with a version for each timestep.
             condition: their embedded captions, [n, L, D].
             keys: of their noise, see `das.diffusion.inputs.Inputs.noise_keys`.
+            positions: of the features that are wanted, among the settings.
 
         Raises:
             UserError: a gradient is not finite.
         """
-        clean, by_timestep = clean.to(self.device), self.settings.by_timestep
-        total = torch.zeros(len(block), *self.shape, device=self.device)
-        for draw in range(self.settings.draws):
+        clean, wanted = clean.to(self.device), [self._wanted[position] for position in positions]
+        totals = [
+            torch.zeros(len(block), *self.shapes[position], device=self.device) for position in positions
+        ]
+        for draw in range(self.common.draws):
             noise = self.noise(f"gradients/{self.split}", draw, keys, clean)
             with self._naming(block):
-                total += self._gradients.features(
-                    clean, self.timesteps, noise, self.rows, condition, by_timestep, self._weights
-                )
-        return total.div_(self.settings.draws).cpu().numpy()
+                found = self._gradients.features(wanted, clean, self.timesteps, noise, self.rows, condition)
+            for total, of_draw in zip(totals, found, strict=True):
+                total += of_draw
+        return [total.div_(self.common.draws).cpu().numpy() for total in totals]
 
     def batches(
         self, block: range, clean: Tensor, condition: Tensor | None, draw: int, target: Tensor
     ) -> Iterator[Tensor]:
         """Projected gradients of the rows of some images for one noise draw, float32 [R, k], batch by batch.
+
+        Those of the first feature.
 
         Args:
             target: of every row in place of its noise, see
@@ -151,14 +179,14 @@ class SplitGradients:
         """
         noise = self.noise(f"gradients/{self.split}", draw, block, clean)
         with self._naming(block):
-            for _, projected in self._gradients.batches(
-                clean, self.timesteps, noise, self.rows, condition, target
+            for _, _, projected in self._gradients.batches(
+                [self._wanted[0].gradient], clean, self.timesteps, noise, self.rows, condition, target
             ):
                 yield projected
 
     def noise(self, purpose: str, draw: int, keys: range | Sequence[str], clean: Tensor) -> Tensor:
         """Noise for every (image, timestep) pair of some images, see `das.diffusion.process.noise_rows`."""
-        return noise_rows(purpose, self.settings.seed, self.timesteps, draw, keys, tuple(clean.shape[-3:]))
+        return noise_rows(purpose, self.common.seed, self.timesteps, draw, keys, tuple(clean.shape[-3:]))
 
     @contextmanager
     def _naming(self, block: range) -> Iterator[None]:
@@ -193,63 +221,90 @@ def covered_shapes(network: nn.Module, parameters: str, setting: str) -> dict[st
     return covered
 
 
+def _common(settings: Sequence[FeatureSettings], section: str) -> FeatureSettings:
+    """The first of the settings, with which the others have to agree on all but `OWN`."""
+    first = dataclasses.asdict(settings[0])
+    for other in settings[1:]:
+        for name, value in dataclasses.asdict(other).items():
+            if name not in OWN and value != first[name]:
+                raise UserError(
+                    f"{section}.{name}: found {first[name]!r} and {value!r}, allowed is one value in a pass"
+                )
+    return settings[0]
+
+
 def project(
-    gradients: SplitGradients, inputs: Inputs, indices: range, state: Path
-) -> Iterator[NDArray[np.float32]]:
+    gradients: SplitGradients, inputs: Inputs, indices: range, *states: Path
+) -> Iterator[list[NDArray[np.float32]]]:
     """Features of some images of a split, block after block in the order of the images.
 
     Args:
         inputs: the whole split.
         indices: which consecutive images of it.
-        state: folder for unfinished work.
+        states: folders for unfinished work, one of each feature.
 
     Returns:
-        Blocks of float32 [n, k], or [n, T, k] by timestep.
+        Blocks, of each feature float32 [n, k], or [n, T, k] by timestep.
 
     Raises:
         UserError: a gradient is not finite.
     """
-    return compute_blocks(
-        state,
+    return compute_together(
+        states,
         "features",
         progress(image_blocks(indices.start, indices.stop, IMAGES_PER_BLOCK), f"gradients {gradients.split}"),
-        lambda block: gradients.features(
-            block, inputs.clean(block), inputs.condition(block), inputs.noise_keys(block)
+        lambda block, missing: gradients.features(
+            block, inputs.clean(block), inputs.condition(block), inputs.noise_keys(block), missing
         ),
     )
 
 
 def write(
-    output: Path,
+    outputs: Sequence[Path],
     dataset: str,
     weights: str,
     precision: torch.dtype,
     gradients: SplitGradients,
     indices: range,
-    blocks: Iterable[NDArray[np.float32]],
+    blocks: Iterable[Sequence[NDArray[np.float32]]],
     **attributes: Any,
 ) -> None:
-    """Write a shard of features: `features` float32 [n, k] or [n, T, k], and `timesteps` int64 [T].
+    """Write a shard of each feature: `features` float32 [n, k] or [n, T, k], and `timesteps` int64 [T].
+
+    Their attribute `seconds` is what each would have taken alone, by `das.plan.passes.relative_work`.
 
     Args:
+        outputs: a file for each feature.
         weights: sha256 of the model.
         indices: the images, whose features `blocks` are.
     """
-    with artifacts.write(
-        output,
-        "features",
-        dataset,
-        dataclasses.asdict(gradients.settings),
-        weights,
-        precision=str(precision),
-        split=gradients.split,
-        first=indices.start,
-        count=len(indices),
-        **attributes,
-    ) as file:
-        file["timesteps"] = np.array(gradients.timesteps, np.int64)
-        array = file.create_dataset("features", (len(indices), *gradients.shape), "float32")
+    with ExitStack() as opened:
+        files = [
+            opened.enter_context(
+                artifacts.write(
+                    output,
+                    "features",
+                    dataset,
+                    dataclasses.asdict(settings),
+                    weights,
+                    precision=str(precision),
+                    split=gradients.split,
+                    first=indices.start,
+                    count=len(indices),
+                    **attributes,
+                )
+            )
+            for output, settings in zip(outputs, gradients.settings, strict=True)
+        ]
+        arrays = []
+        for file, shape in zip(files, gradients.shapes, strict=True):
+            file["timesteps"] = np.array(gradients.timesteps, np.int64)
+            arrays.append(file.create_dataset("features", (len(indices), *shape), "float32"))
         row = 0
-        for block in blocks:
-            array[row : row + len(block)] = block
-            row += len(block)
+        for found in blocks:
+            for array, block in zip(arrays, found, strict=True):
+                array[row : row + len(block)] = block
+            row += len(found[0])
+        seconds = artifacts.seconds_since_last() / relative_work(each.output for each in gradients.settings)
+        for file in files:
+            file.attrs["seconds"] = seconds

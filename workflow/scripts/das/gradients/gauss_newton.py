@@ -59,7 +59,7 @@ def sketch_kernel(
     Raises:
         UserError: a gradient is not finite, or the kernel does not fit into memory.
     """
-    k, settings = gradients.dimension, gradients.settings
+    k, settings = gradients.dimension, gradients.common
     require_memory(
         8 * k * (k + 2 * gradients.rows), f"a kernel with k = {k}", "lower dimension of features and kernel"
     )
@@ -108,7 +108,7 @@ def sketch_kernel(
 def _add(total: Tensor, gradients: SplitGradients, inputs: Inputs, block: range) -> None:
     """Add s s^T of all rows of a block of images, batch by batch: float64 [k, k]."""
     clean, condition = inputs.clean(block).to(gradients.device), inputs.condition(block)
-    for draw in range(gradients.settings.draws):
+    for draw in range(gradients.common.draws):
         probes = gradients.noise(f"probes/{gradients.split}", draw, block, clean)
         for batch in gradients.batches(block, clean, condition, draw, probes):
             s = batch.double()

@@ -3,7 +3,8 @@
 The parameters are frozen, so that the backward pass forms gradients of activations only. A forward hook on
 every layer keeps the layer's input x; a hook on its output y receives dy = df/dy for all rows at once, forms
 each row's gradient of the layer's parameters from (x, dy), and projects it before the next layer's turn.
-Nothing of the size rows x parameters is ever held. `das.gradients.extractor` defines the features.
+Nothing of the size rows x parameters is ever held. Several output functions f share the forward pass, and
+have a backward pass each. `das.gradients.extractor` defines the features.
 
 A layer that this cannot see would be missing from the features without a sign, so everything else is refused
 by name: other kinds of layers, layers that are called twice or never, parameters that two layers share.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch.nn import functional
 from das.diffusion.process import Schedule
 from das.errors import UserError
 from das.gradients.extractor import FeatureExtractor, Rows
+from das.gradients.output_functions import output_function
 from das.gradients.projection import Projection
 
 # Working memory for the gradients of one layer: on a CPU a part of the last cache level, so that what one
@@ -150,12 +152,10 @@ class ImageGradients(FeatureExtractor):
         self,
         unet: nn.Module,
         schedule: Schedule,
-        output: str,
-        normalise: bool,
         projection: Projection,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(unet, schedule, output, normalise, projection, precision)
+        super().__init__(unet, schedule, projection, precision)
         self._layers = {name: layer for name, layer in unet.named_modules() if self._covers(name, layer)}
         covered = sum(p.numel() for layer in self._layers.values() for p in self._own(layer))
         expected = sum(self.projection.sizes.values())
@@ -166,10 +166,12 @@ class ImageGradients(FeatureExtractor):
             )
         self._norms = NormBuffer(projection)
         self._workspace = Workspace()
-        self._accumulator = torch.empty(0)
-        # Inputs of the layers called in this batch, until they are consumed, and the layers consumed.
+        self._accumulator, self._rows = torch.empty(0), 0
+        # Inputs of the layers called in this batch, until the last backward pass consumes them.
         self._waiting: dict[str, tuple[Tensor, int]] = {}
+        # Of a backward pass: the layers consumed, whether norms are formed, and whether another one follows.
         self._done: set[str] = set()
+        self._normalise = self._again = False
 
     def _covers(self, name: str, layer: nn.Module) -> bool:
         own = self._own(layer)
@@ -204,28 +206,38 @@ class ImageGradients(FeatureExtractor):
                 parameter.requires_grad_(True)
             self._waiting.clear()
 
-    def _project(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        self._accumulator = self.projection.accumulator(len(rows.noised))
-        self._norms.start(len(rows.noised))
+    def _project(
+        self, rows: Rows, outputs: Sequence[str], normalised: Collection[str]
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        functions = {output: output_function(output) for output in outputs}
+        self._rows = len(rows.noised)
         self._waiting.clear()
         self._done.clear()
-        self._output(rows).sum().backward()
-        for name in self._layers:
-            if name not in self._done:
-                reason = "no gradient reached it" if name in self._waiting else "the model never called it"
-                raise UserError(f"layer {name}: {reason}, so that its gradients would be missing")
-        return self.projection.finish(self._accumulator), self._norms.finish()
+        prediction = self._predict(rows)
+        for output, function in functions.items():
+            self._accumulator = self.projection.accumulator(self._rows)
+            self._norms.start(self._rows)
+            self._done.clear()
+            self._normalise, self._again = output in normalised, output != outputs[-1]
+            function(prediction, rows.target, rows.weights).sum().backward(retain_graph=self._again)
+            for name in self._layers:
+                if name not in self._done:
+                    reason = (
+                        "no gradient reached it" if name in self._waiting else "the model never called it"
+                    )
+                    raise UserError(f"layer {name}: {reason}, so that its gradients would be missing")
+            yield output, self.projection.finish(self._accumulator), self._norms.finish()
 
     def _forward_hook(self, name: str, layer: nn.Module) -> Callable[..., Tensor | None]:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if name in self._waiting or name in self._done:
                 raise UserError(f"layer {name}: called twice in one forward pass, which is not supported")
-            if len(inputs) != 1 or not len(inputs[0]) == len(output) == len(self._accumulator):
+            if len(inputs) != 1 or not len(inputs[0]) == len(output) == self._rows:
                 raise UserError(f"layer {name}: its input has no dimension of rows, which is not supported")
             self._waiting[name] = inputs[0].detach(), inputs[0]._version
 
             def consume(dy: Tensor) -> None:
-                x, version = self._waiting.pop(name)
+                x, version = self._waiting[name] if self._again else self._waiting.pop(name)
                 if x._version != version:
                     raise UserError(
                         f"layer {name}: its input was overwritten in place, which is not supported"
@@ -259,7 +271,7 @@ class ImageGradients(FeatureExtractor):
                     continue
                 flat = gradients.flatten(1).float()
                 self.projection.add(accumulator, prefix + parameter, flat)
-                if self.normalise:
+                if self._normalise:
                     self._norms.add(some, prefix + parameter, flat)
 
 

@@ -23,7 +23,7 @@ from das.diffusion.sampling import GenerationSettings, image_seed
 from das.errors import UserError
 from das.gradients.features import IMAGES_PER_BLOCK, FeatureSettings, SplitGradients
 from das.jobs.progress import progress
-from das.jobs.resume import compute_blocks, image_blocks
+from das.jobs.resume import compute_together, image_blocks
 
 
 def journey_gradients(
@@ -62,8 +62,8 @@ def project_journeys(
     indices: range,
     generation: GenerationSettings,
     state: Path,
-) -> Iterator[NDArray[np.float32]]:
-    """Features of generated images, block after block of float32 [n, k], in the order of the images.
+) -> Iterator[list[NDArray[np.float32]]]:
+    """Features of generated images, block after block of one float32 [n, k], in the order of the images.
 
     Args:
         gradients: made by `journey_gradients`.
@@ -74,11 +74,11 @@ def project_journeys(
     Raises:
         UserError: a gradient is not finite.
     """
-    return compute_blocks(
-        state,
+    return compute_together(
+        [state],
         "journeys",
         progress(image_blocks(indices.start, indices.stop, IMAGES_PER_BLOCK), "journeys"),
-        lambda block: gradients.features(
+        lambda block, _: gradients.features(
             block,
             predict_journeys(model, inputs, block, generation),
             inputs.condition(block),

@@ -9,8 +9,8 @@ Every artifact carries the root attributes
     das_version, torch_version
     weights       sha256 of the model weights that the content came from ("" where there is none)
     seconds       wall-clock time that it took, with that of what it was put together from: since the process
-                  started, or wrote the artifact before this one. Of a job that was killed and resumed, most
-                  count the last run alone
+                  started, or wrote the artifact before this one; of features that shared a pass, what each
+                  would have taken alone. Of a job that was killed and resumed, most count the last run alone
 
 and whatever a kind adds. Values of `settings` come back decoded.
 """
@@ -99,7 +99,7 @@ def write(
                 for name, value in attributes.items():
                     file.attrs[name] = value
                 yield file
-                file.attrs["seconds"] = earlier_seconds + seconds_since_last(restart=True)
+                file.attrs.setdefault("seconds", earlier_seconds + seconds_since_last(restart=True))
         except OSError as error:
             if error.filename is not None:  # another file, for h5py names none
                 raise

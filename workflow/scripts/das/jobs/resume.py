@@ -20,7 +20,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -148,16 +148,33 @@ def compute_blocks(
     state: Path, name: str, ranges: Iterable[range], compute: Callable[[range], NDArray[Any]]
 ) -> Iterator[NDArray[Any]]:
     """Results of `compute` for each range, in order; those already in `state` are read, not computed."""
-    for block in ranges:
-        part = state / f"{name}-{block.start:08d}-{block.stop:08d}.npy"
-        values = _load(part)
-        if values is None:
-            values = compute(block)
-            content = io.BytesIO()
-            np.save(content, values, allow_pickle=False)
-            with replacing(part) as beside:
-                beside.write_bytes(content.getbuffer())  # unlike np.save, it says why it cannot write
+    for [values] in compute_together([state], name, ranges, lambda block, _: [compute(block)]):
         yield values
+
+
+def compute_together(
+    states: Sequence[Path],
+    name: str,
+    ranges: Iterable[range],
+    compute: Callable[[range, list[int]], Sequence[NDArray[Any]]],
+) -> Iterator[list[NDArray[Any]]]:
+    """The same of several results, each with a state of its own.
+
+    Args:
+        compute: called with a range and the positions of the results that their states do not have.
+    """
+    for block in ranges:
+        parts = [state / f"{name}-{block.start:08d}-{block.stop:08d}.npy" for state in states]
+        found = {position: _load(part) for position, part in enumerate(parts)}
+        missing = [position for position, values in found.items() if values is None]
+        if missing:
+            for position, values in zip(missing, compute(block, missing), strict=True):
+                content = io.BytesIO()
+                np.save(content, values, allow_pickle=False)
+                with replacing(parts[position]) as beside:
+                    beside.write_bytes(content.getbuffer())  # unlike np.save, it says why it cannot write
+                found[position] = values
+        yield [values for values in found.values() if values is not None]
 
 
 def _load(part: Path) -> NDArray[Any] | None:
