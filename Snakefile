@@ -9,6 +9,16 @@ snakemake -n results/cifar2/lds_das.csv           what that would run
 configfile: f"{workflow.basedir}/config/config.yaml"
 
 
+DEMO = [
+    "results/digits/lds_das.csv",
+    "results/digits/lds.csv",
+    "results/digits/lds.png",
+    "results/digits/lds_pairs.csv",
+    "results/digits/images/gen.png",
+    "results/digits/scores/das/gen.h5",
+]
+
+
 include: "rules/common.smk"
 include: "rules/resources.smk"
 include: "rules/images.smk"
@@ -33,12 +43,7 @@ include: "rules/leftovers.smk"
 rule demo:
     default_target: True
     input:
-        "results/digits/lds_das.csv",
-        "results/digits/lds.csv",
-        "results/digits/lds.png",
-        "results/digits/lds_pairs.csv",
-        "results/digits/images/gen.png",
-        "results/digits/scores/das/gen.h5",
+        DEMO,
     localrule: True
 
 

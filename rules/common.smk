@@ -16,7 +16,7 @@ sys.path.insert(0, f"{HOME}/workflow/scripts")
 from das.data.sources.published import PUBLISHED
 from das.errors import UserError
 from das.jobs.logs import errors_of_jobs
-from das.plan import code, evaluation, importance, models, pools, resources, shards, sources
+from das.plan import code, evaluation, importance, models, passes, pools, resources, shards, sources
 from das.plan.code import script_file
 from das.plan.paths import TESTS
 from das.plan.plan import Plan, section, setting

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -108,10 +109,15 @@ class Workflow:
         return done.stdout
 
     def planned(self, *targets):
-        """Jobs that a dry run plans, per rule; numbers at the end of a rule's name are left out."""
+        """Jobs that a dry run plans, per rule; data sets, splits and numbers in its name are left out."""
         output = self.make(*targets, "--dry-run", "--quiet", "reason")
-        jobs = re.findall(r"^([a-z]\w+?)(?:_tiny_\d+|(?:_\d+)+)? +(\d+)$", output, re.MULTILINE)
-        return {rule: int(count) for rule, count in jobs if rule != "total"}
+        shared = r"_[a-z0-9]+(?:_(?:checkpoint|seed)_\d+)?_(?:train|val|gen)(?:_\d+)+"  # gradient passes
+        jobs = re.findall(rf"^([a-z]\w+?)(?:_tiny_\d+|{shared}|(?:_\d+)+)? +(\d+)$", output, re.MULTILINE)
+        counts = Counter[str]()
+        for rule, count in jobs:
+            counts[rule] += int(count)
+        del counts["total"]
+        return dict(counts)
 
 
 def overwrite_one_byte(path, position=None):

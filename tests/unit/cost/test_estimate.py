@@ -134,8 +134,9 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "join_images": 1,
         "measure_errors": 5,
         "join_errors": 1,
-        # Six kinds of features, and the loss at three checkpoints.
-        "project_gradients": (6 + 3) * (5 + 1 + 1),
+        # Six kinds of features together, and the loss at three checkpoints.
+        "project_gradients": (1 + 3) * (5 + 1 + 1),
+        "place_gradients": (6 + 3) * (5 + 1 + 1),
         "project_journeys": 1,
         "sketch_kernel": 5,
         "join_kernel": 1,
@@ -159,8 +160,9 @@ def test_methods_add_the_models_that_they_need(datasets, config):
     assert (jobs["train_ensemble"], jobs["measure_errors"], jobs["join_errors"]) == (2, 3, 3)
     assert (jobs["draw_retrain_subsets"], jobs["train_retrain_models"], jobs["embed_images"]) == (1, 2, 3)
     assert (jobs["fetch_clip_model"], jobs["sketch_kernel"], jobs["join_kernel"]) == (1, 3, 3)
-    # das, dtrak and das_gn of two more models, for three splits.
-    assert jobs["project_gradients"] == base.jobs["project_gradients"] + 2 * 3 * 3
+    # das, dtrak and das_gn of two more models, for three splits; in passes that they share.
+    assert jobs["project_gradients"] == base.jobs["project_gradients"] + 2 * 3
+    assert jobs["place_gradients"] == base.jobs["place_gradients"] + 2 * 3 * 3
     hours = found.hours
     assert hours["train_ensemble"] == pytest.approx(2 * hours["train_model"])
     assert hours["train_retrain_models"] == pytest.approx(hours["train_subset_models"] * 10 / 32)
@@ -172,16 +174,33 @@ def test_methods_add_the_models_that_they_need(datasets, config):
 def test_a_kernel_costs_a_gradient_pass_and_its_products(datasets, config):
     """H takes k² multiply-adds per image and timestep, and k x k numbers per shard and in all."""
     found = by_rule("digits", datasets["digits"], config)
-    per_row = found.gflop_per_row["project_gradients"] + 2 * 4096**2 / 1e9
+    per_row = found.gflop_per_row["project_journeys"] + 2 * 4096**2 / 1e9
     assert found.gflop_per_row["sketch_kernel"] == pytest.approx(per_row)
     assert found.rows["sketch_kernel"] == 1000 * 25
     assert found.disk_gb["sketch_kernel"] == found.disk_gb["join_kernel"] == pytest.approx(8 * 4096**2 / 1e9)
 
 
+def test_features_share_the_forward_pass(datasets, config):
+    """Three output functions, each with a backward pass over the same rows."""
+    methods = {
+        name: {"score": "trak", "features": name} for name in ("loss", "loss_normalised", "mean", "squared")
+    }
+    found = by_rule("digits", datasets["digits"], config | {"methods": methods})
+    network = architecture.build_architecture(datasets["digits"]["model"]).network
+    forward, both = (play(128).flops / 128 for play in (network.forward, network.gradients))
+    gflop = 1.3 * (forward + 3 * (both - forward)) / 1e9
+    assert found.gflop_per_row["project_gradients"] == pytest.approx(gflop)
+    assert found.rows["project_gradients"] == 25 * 1400
+    assert (found.jobs["project_gradients"], found.jobs["place_gradients"]) == (3, 4 * 3)
+    other = config["features"] | {"mean": {"output": "mean", "seed": 5}}
+    apart = by_rule("digits", datasets["digits"], config | {"methods": methods, "features": other})
+    assert apart.jobs["project_gradients"] == 2 * 3
+
+
 def test_only_what_methods_need_is_planned(datasets, config):
     digits = changed(datasets["digits"], jobs={"images_per_shard": 150, "models_per_job": 5})
     pixels = by_rule("digits", digits, config | {"methods": {"raw_cos": {"score": "raw_cos"}}}).jobs
-    assert not {"measure_errors", "join_errors", "project_gradients", "fetch_file"} & set(pixels.index)
+    assert not {"measure_errors", "join_errors", "project_gradients", "place_gradients"} & set(pixels.index)
     trak = by_rule("digits", digits, config | {"methods": {"t": {"score": "trak", "features": "loss"}}}).jobs
     assert trak["project_gradients"] == 7 + 2 + 2  # 1000, 200 and 200 images by 150
     assert trak["train_subset_models"] == trak["evaluate_subset_models"] == 7  # 32 models by 5
@@ -231,7 +250,7 @@ def test_a_budget_of_timesteps_costs_a_pilot(datasets, config):
 def test_disk_is_the_size_of_what_is_left(datasets, config):
     disk = by_rule("digits", datasets["digits"], config).disk_gb * 1e9
     # Five means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
-    assert disk["project_gradients"] == pytest.approx((5 + 3 + 25) * 1400 * 4096 * 4)
+    assert disk["place_gradients"] == pytest.approx((5 + 3 + 25) * 1400 * 4096 * 4)
     assert disk["train_subset_models"] == pytest.approx(32 * 4 * 176_849)
     assert disk["place_images"] == pytest.approx(1200 * 64)
     assert disk["total"] == pytest.approx(disk.drop("total").sum())

@@ -85,7 +85,7 @@ def jobs(name, settings):
     """What jobs ask for, by the rule of cost.csv."""
     needs, split, jobs = JobNeeds(settings, CONFIG["execution"]), settings["split"], settings["jobs"]
     shard = min(split["train"], jobs["images_per_shard"])
-    features = settings["gradients"] | CONFIG["features"]["loss"]
+    features = [settings["gradients"] | entry for entry in CONFIG["features"].values()]
     kernel = settings["gradients"] | CONFIG["kernels"]["gauss_newton"]
     half = int(settings["lds"]["fraction"] * split["train"])
     return {
@@ -95,9 +95,9 @@ def jobs(name, settings):
         "measure_pilot": needs.pilot(),
         "generate_images": needs.generate(settings["generate"]["count"]),
         "measure_errors": needs.errors(shard),
-        "project_gradients": needs.gradients(shard, features),
+        "project_gradients": needs.gradients(shard, *features),
         "sketch_kernel": needs.kernel(shard, kernel),
-        "predict_losses": needs.score(features["dimension"]),
+        "predict_losses": needs.score(settings["gradients"]["dimension"]),
     }
 
 
@@ -126,6 +126,12 @@ def test_more_work_asks_for_more():
     wide = settings["gradients"] | CONFIG["kernels"]["gauss_newton"] | {"dimension": 16384}
     narrow = wide | {"dimension": 512}
     assert needs.kernel(1000, wide).mem_mb > needs.kernel(1000, narrow).mem_mb + 2 * 8 * 16384**2 / 1e6
+    loss, mean = (settings["gradients"] | CONFIG["features"][name] for name in ("loss", "mean"))
+    alone, both = (
+        (need.runtime - START / 60) / TIME_MARGIN
+        for need in (needs.gradients(1000, loss), needs.gradients(1000, loss, mean))
+    )
+    assert both == pytest.approx(5 / 3 * alone, abs=1)  # one forward pass and two of twice its work
     several = configuration.merge(settings, {"train": {"processes": 2}})
     shared = JobNeeds(several, CONFIG["execution"]).train(1000)
     assert shared.mem_mb > needs.train(1000).mem_mb

@@ -6,6 +6,7 @@ measured (`OVERHEADS`); the speed is an assumption of the user, execution.gpu_tf
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from das.noise import BLOCK
 from das.pipelines.families import base_model_folder
 from das.plan.methods import SPLITS as QUERIES
 from das.plan.methods import ConfiguredMethod, configured_methods, evaluated_methods
+from das.plan.passes import same_rows
 from das.plan.shards import gradients_of
 from das.plan.work import SPLITS, Work
 
@@ -70,8 +72,8 @@ class RuleCost:
     jobs: int
     rows: int = 0
     """Rows through the network, in all jobs."""
-    longest: int = 0
-    """Rows of the longest job."""
+    longest: float = 0
+    """Rows of the longest job; where jobs differ in what a row takes, average ones that take as long."""
     flops: float = 0
     """Per row, times the overhead of the kind of pass."""
     tflops: float = math.nan
@@ -83,7 +85,7 @@ class RuleCost:
     disk: float = 0
     """Bytes of what all jobs leave."""
 
-    def hours(self, rows: int) -> float:
+    def hours(self, rows: float) -> float:
         """GPU hours of that many rows."""
         return rows * self.flops / (self.tflops * 1e12) / 3600 if rows else 0.0
 
@@ -136,7 +138,7 @@ class Estimator:
             *self._embed_images(),
             self._measure_errors(),
             self._join_errors(),
-            self._project_gradients(),
+            *self._project_gradients(),
             self._project_journeys(),
             *self._kernels(),
             self._train_models("train_subset_models", "lds"),
@@ -354,21 +356,34 @@ class Estimator:
 
     # Features and scores.
 
-    def _project_gradients(self) -> RuleCost:
-        passes = {
-            (method.features, variant, split)
+    def _project_gradients(self) -> list[RuleCost]:
+        """Passes that features share, as when all is made at once, and the features of each put in place."""
+        asked = {
+            (variant, split, method.features)
             for method in self._methods
             if method.features is not None
             for variant in method.variants(self._settings)
             for split in ("train", *(() if method.queries else self._scored(method)))
         }
-        found = [(self._gradients("features", features), split) for features, _, split in passes]
-        return self._gradient_passes("project_gradients", found)
+        together: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        for variant, split, name in asked:
+            together.setdefault((variant, split), {})[name] = self._gradients("features", name)
+        found = [
+            ([made[name] for name in group], split)
+            for (_, split), made in together.items()
+            for group in same_rows(made)
+        ]
+        projected = self._gradient_passes("project_gradients", found)
+        placed = sum(self._work.shards(split) for _, split, _ in asked)
+        return [
+            dataclasses.replace(projected, disk=0),
+            RuleCost("place_gradients", placed, disk=projected.disk),
+        ]
 
     def _project_journeys(self) -> RuleCost:
         along = {m.features for m in self._methods if m.features is not None and m.queries == "journey"}
         steps = {"timesteps": self._work.journey}
-        found = [(self._gradients("features", name) | steps, "gen") for name in along]
+        found = [([self._gradients("features", name) | steps], "gen") for name in along]
         return self._gradient_passes("project_journeys", found)
 
     def _kernels(self) -> list[RuleCost]:
@@ -379,9 +394,9 @@ class Estimator:
             if method.kernel is not None
             for variant in method.variants(self._settings)
         }
-        found = [(self._gradients("kernels", kernel), "train") for kernel, _ in made]
+        found = [([self._gradients("kernels", kernel)], "train") for kernel, _ in made]
         sketched = self._gradient_passes("sketch_kernel", found, kernels=True)
-        size = sum(8 * self._dimension(gradients) ** 2 for gradients, _ in found)
+        size = sum(8 * self._dimension(gradients) ** 2 for [gradients], _ in found)
         joined = RuleCost("join_kernel", len(made), memory=PROCESS_BYTES + 2 * size, disk=size)
         return [sketched, joined]
 
@@ -396,34 +411,41 @@ class Estimator:
         return projection_dimension(gradients["projection"], gradients["dimension"], covered)
 
     def _gradient_passes(
-        self, rule: str, passes: list[tuple[dict[str, Any], str]], *, kernels: bool = False
+        self, rule: str, passes: list[tuple[list[dict[str, Any]], str]], *, kernels: bool = False
     ) -> RuleCost:
-        """A rule that passes over splits with gradients of some settings; all parameters count as covered."""
+        """A rule that passes over splits with gradients of some settings; all parameters count as covered.
+
+        Each pass makes all of its features.
+        """
         cpu_or_gpu = GPU_BYTES if self._settings["jobs"]["gpus"] > 0 else CPU_BYTES
-        jobs, rows, longest, disk, memory, work = 0, 0, 0, 0, 0.0, 0.0
-        for gradients, split in passes:
+        jobs, rows, longest, disk, memory, work = 0, 0, 0.0, 0, 0.0, 0.0
+        for made, split in passes:
+            gradients, outputs = made[0], len({each.get("output") for each in made})
             k, per_image = self._dimension(gradients), self._work.gradients(gradients)
             batch = min(
                 self._settings["jobs"]["rows_per_batch"], features.IMAGES_PER_BLOCK * gradients["timesteps"]
             )
-            flops = self._network.gradients(batch).flops / batch * OVERHEADS["gradients"]
+            forward, both = self._network.forward(batch).flops, self._network.gradients(batch).flops
+            flops = (forward + outputs * (both - forward)) / batch * OVERHEADS["gradients"]
             if gradients["projection"] == "dense":
-                flops += 2 * self._network.trained * k
+                flops += 2 * outputs * self._network.trained * k
             needed = gradient_bytes(self._network, batch, k, gradients["projection"], cpu_or_gpu)
             if kernels:
                 flops, needed = flops + 2 * k**2, needed + 8 * k * (k + 2 * batch)
                 disk += self._work.shards(split) * 8 * k**2
             else:
-                disk += 4 * self._counts[split] * self._work.kept(gradients) * k
+                size = sum(map(self._work.kept, made)) * k
+                needed += 8 * features.IMAGES_PER_BLOCK * size
+                disk += 4 * self._counts[split] * size
             here = self._counts[split] * per_image
             jobs, rows, work = jobs + self._work.shards(split), rows + here, work + here * flops
-            longest = max(longest, self._work.longest_shard(split) * per_image)
+            longest = max(longest, self._work.longest_shard(split) * per_image * flops)
             memory = max(memory, needed)
         return self._on_device(
             rule,
             jobs,
             rows,
-            longest,
+            longest * rows / work if rows else 0.0,
             work / rows if rows else 0.0,
             self._settings["gradients"]["precision"]["cuda"],
             memory,
@@ -483,7 +505,7 @@ class Estimator:
         rule: str,
         jobs: int,
         rows: int,
-        longest: int,
+        longest: float,
         flops: float,
         precision: str,
         device: float,

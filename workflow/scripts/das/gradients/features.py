@@ -1,6 +1,6 @@
 """Per-image features of a shard of images: means over timesteps and noise draws of projected gradients.
 
-Features that agree on all but `das.plan.passes.OWN` share one pass over the images: each batch of rows goes
+Features that agree on all but `das.plan.work.OWN` share one pass over the images: each batch of rows goes
 forward once, and backward once for each output function. A feature is the same, to the bit, in any company.
 """
 
@@ -37,7 +37,7 @@ from das.jobs import artifacts
 from das.jobs.memory import require_memory
 from das.jobs.progress import progress
 from das.jobs.resume import compute_together, image_blocks
-from das.plan.passes import OWN, relative_work
+from das.plan.work import OWN, relative_work
 
 # Images between two saved states of unfinished work.
 IMAGES_PER_BLOCK = 16
@@ -79,7 +79,7 @@ class SplitGradients:
         section: where the settings stand, for messages.
 
     Attributes:
-        common: settings that all agree on, but for `das.plan.passes.OWN`.
+        common: settings that all agree on, but for `das.plan.work.OWN`.
         dimension: k.
         timesteps: T of them.
         shapes: of one image's features, each (k,), or (T, k) where timesteps are kept apart.
@@ -271,7 +271,7 @@ def write(
 ) -> None:
     """Write a shard of each feature: `features` float32 [n, k] or [n, T, k], and `timesteps` int64 [T].
 
-    Their attribute `seconds` is what each would have taken alone, by `das.plan.passes.relative_work`.
+    Their attribute `seconds` is what each would have taken alone, by `das.plan.work.relative_work`.
 
     Args:
         outputs: a file for each feature.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from das.pipelines.families import FAMILIES
 from das.plan.unet_size import unet_size
-from das.plan.work import Work
+from das.plan.work import Work, relative_work
 
 # Bytes of a process with torch and diffusers, and of Snakemake's two beside it in a job of a cluster.
 PROCESS = 900e6
@@ -28,8 +28,8 @@ START = 300
 # FLOPs of a pass in those of a forward pass, with the overhead that was measured (`das.cost.estimate`), and
 # how much of the numbers in all maps it holds at once (the most that `das.cost.counting` finds, rounded up).
 FORWARD, TRAINING, GRADIENTS = (1.0, 0.4), (3.6, 1.9), (3.9, 1.8)
-# Images that generation and the autoencoder work on at once.
-GENERATED, ENCODED = 64, 8
+# Images that generation and the autoencoder work on at once, and whose gradients are summed up.
+GENERATED, ENCODED, SUMMED = 64, 8, 16
 # Stable Diffusion 1 beside its UNet, in float32; its autoencoder's FLOPs for a picture, in those of its UNet;
 # trained parameters of an adapter, for each rank; bytes of a picture.
 SD_BYTES, SD_ENCODER, SD_ADAPTER, SD_PICTURE = 4 * 207e6, 10, 0.2e6, 3 * 512**2
@@ -108,10 +108,12 @@ class JobNeeds:
             FORWARD, rows, self._batch, precision, memory=memory, disk=models * self._size.input
         )
 
-    def gradients(self, images: int, features: Mapping[str, Any]) -> Needs:
-        """Projecting the gradients of so many images, with the settings of the features."""
-        rows, kept = images * self._work.gradients(features), self._work.kept(features)
-        return self._gradient_job(features, rows, disk=8 * images * kept * self._dimension(features))
+    def gradients(self, images: int, *features: Mapping[str, Any]) -> Needs:
+        """Projecting the gradients of so many images in one pass, with the settings of its features."""
+        first = features[0]
+        rows = images * self._work.gradients(first) * relative_work(each["output"] for each in features)
+        size = sum(self._work.kept(each) for each in features) * self._dimension(first)
+        return self._gradient_job(first, rows, sums=8 * SUMMED * size, disk=8 * images * size)
 
     def journeys(self, images: int, features: Mapping[str, Any]) -> Needs:
         """Projecting the gradients of so many generated images along their sampling."""
@@ -145,10 +147,17 @@ class JobNeeds:
         return int(self._trained if features["projection"] == "none" else features["dimension"])
 
     def _gradient_job(
-        self, features: Mapping[str, Any], rows: float, flops: float = 0, *, host: float = 0, disk: float
+        self,
+        features: Mapping[str, Any],
+        rows: float,
+        flops: float = 0,
+        *,
+        sums: float = 0,
+        host: float = 0,
+        disk: float,
     ) -> Needs:
         # The sketch's signs, gradients of a layer and what they are formed of; sketches of a batch.
-        memory = 12 * self._trained + 8 * self._batch * self._dimension(features)
+        memory = 12 * self._trained + 8 * self._batch * self._dimension(features) + sums
         precision = features["precision"]
         return self._model_job(
             GRADIENTS, rows, self._batch, precision, flops, memory=memory, host=host, disk=disk

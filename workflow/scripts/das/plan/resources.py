@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from das.plan.needs import JobNeeds, Needs
+from das.plan.passes import pass_settings
 from das.plan.plan import Plan, Wildcards
 from das.plan.pools import counterfactual
 from das.plan.shards import gradient_settings, gradients_of
 from das.plan.work import Work
 
 
-def needs(plan: Plan, wildcards: Wildcards, kind: str, models: int = 1) -> Needs:
+def needs(
+    plan: Plan, wildcards: Wildcards, kind: str, models: int = 1, features: Sequence[str] = ()
+) -> Needs:
     """What a job needs.
 
     Args:
         kind: of the job, see `das.plan.needs.JobNeeds`; "train" on all images, and the name of a pool on its
             subsets.
         models: that it trains, or evaluates.
+        features: of a gradient pass that makes several.
 
     Raises:
         UserError: the size of the data set's network cannot be told.
@@ -41,7 +46,8 @@ def needs(plan: Plan, wildcards: Wildcards, kind: str, models: int = 1) -> Needs
     if kind == "errors":
         return job.errors(work.longest_shard("train"))
     if kind == "gradients":
-        return job.gradients(work.longest_shard(wildcards.split), gradient_settings(plan, wildcards))
+        together = pass_settings(plan, wildcards, features).values()
+        return job.gradients(work.longest_shard(wildcards.split), *together)
     if kind == "journeys":
         return job.journeys(work.longest_shard("gen"), gradient_settings(plan, wildcards))
     if kind == "kernel":
@@ -52,8 +58,8 @@ def needs(plan: Plan, wildcards: Wildcards, kind: str, models: int = 1) -> Needs
         method = plan.method(wildcards)
         if method.features is None:
             return job.score(0)
-        features = gradients_of(settings, plan.extended["features"][method.features])
-        return job.score(method.dimension or features["dimension"])
+        own = gradients_of(settings, plan.extended["features"][method.features])
+        return job.score(method.dimension or own["dimension"])
     return job.train(work.members(kind), models)
 
 

@@ -69,8 +69,3 @@ def gradients_of(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> Setti
 def gradient_settings_json(plan: Plan, wildcards: Wildcards) -> str:
     """The same as JSON."""
     return json.dumps(gradient_settings(plan, wildcards))
-
-
-def pass_json(plan: Plan, wildcards: Wildcards) -> str:
-    """The features that a path names and what makes them, as JSON."""
-    return json.dumps({wildcards.features: gradient_settings(plan, wildcards)})

@@ -7,12 +7,22 @@ cost.csv estimates hours by these numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from das.plan.paths import KEEP, REMOVE
 
 SPLITS = ("train", "val", "gen")
+# Settings that features may have of their own; those that agree on all others see the same rows.
+OWN = ("output", "normalise", "by_timestep", "timestep_weights")
+
+
+def relative_work(outputs: Iterable[str]) -> float:
+    """FLOPs of a gradient pass for some output functions, in those of a pass for one.
+
+    Each backward pass takes two of the one forward pass: gradients of the activations, and those of the rows.
+    """
+    return (1 + 2 * len(set(outputs))) / 3
 
 # The pilot that says at which timesteps retrained models differ. Over models and queries a spread is a mean
 # of hundreds of squares, so that four models will do; it changes slowly from one timestep to the next; and
