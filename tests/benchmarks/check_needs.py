@@ -25,7 +25,7 @@ def asked(settings, config):
     models, saved = jobs["models_per_job"], 1 + len(settings["train"]["checkpoints"])
     generated = min(settings["generate"]["count"], jobs["generated_per_job"])
     removed = settings["counterfactual"].get("images", 0)
-    features = settings["gradients"] | config["features"]["loss"]
+    features = [settings["gradients"] | entry for entry in config["features"].values()]
     kernel = settings["gradients"] | config["kernels"]["gauss_newton"]
     return {
         "train_model.tsv": needs.train(images, saved=saved),
@@ -36,7 +36,7 @@ def asked(settings, config):
         "regenerate_images/*.tsv": needs.regenerate(settings["counterfactual"]["queries"]),
         "generate_images/*.tsv": needs.generate(generated),
         "measure_errors/*.tsv": needs.errors(shard),
-        "project_gradients/*_train_*.tsv": needs.gradients(shard, features),
+        "project_gradients/*_train_*.tsv": needs.gradients(shard, *features),
         "sketch_kernel/*.tsv": needs.kernel(shard, kernel),
     }
 

@@ -161,7 +161,7 @@ def changed(undisturbed, section, key, value):
     return workflow
 
 
-GRADIENTS = {"project_gradients", "project_journeys", "sketch_kernel", "join_kernel"}
+GRADIENTS = {"project_gradients", "place_gradients", "project_journeys", "sketch_kernel", "join_kernel"}
 SCORES = {"predict_losses", "measure_lds", "summarise_lds", "compare_methods", "score_images"}
 
 
@@ -197,6 +197,31 @@ def test_other_checkpoints_retrain_the_model_and_no_subset_model(undisturbed):
 def test_changed_timesteps_of_gradients_rebuild_gradients_and_scores_without_training(undisturbed):
     plan = changed(undisturbed, "gradients", "timesteps", 2).planned(*ALL)
     assert set(plan) == SCORES | GRADIENTS
+
+
+def test_features_are_made_in_one_job_per_shard(undisturbed):
+    """Those of the model itself; its checkpoint and the member of its ensemble have a feature each."""
+    benchmarks = sorted((undisturbed.folder / "logs/tiny/project_gradients").glob("*.tsv"))
+    shards = ("train_000", "train_001", "val_000", "gen_000")
+    jobs = [path.name.split(".")[0] for path in benchmarks]
+    assert sorted(jobs) == sorted(
+        f"{features}_{shard}"
+        for features in ("0_2_3_4_5", "loss@checkpoint-50", "mean@seed-5")
+        for shard in shards
+    )
+
+
+def test_a_feature_added_later_or_changed_costs_its_own_passes(undisturbed):
+    changes = (
+        ("evaluation", {"bootstrap": 100, "methods": [*METHODS, "das_gn"]}),
+        ("features", {"mean_weighted": {"timestep_weights": "uniform"}}),
+    )
+    for section, change in changes:
+        workflow = Workflow(undisturbed.folder)
+        workflow.config = copy.deepcopy(undisturbed.config) | {section: change}
+        plan = workflow.planned(TARGET)
+        scored = {"predict_losses": 2, "measure_lds": 1, "summarise_lds": 1}
+        assert plan == scored | {"project_gradients": 4, "place_gradients": 4}
 
 
 def test_a_changed_damping_grid_rebuilds_scores_alone(undisturbed):

@@ -61,6 +61,6 @@ def test_journeys_can_be_compared_with_the_training_features(undisturbed):
 def test_parameters_that_match_none_are_named(chosen):
     failed = chosen.run("results/tiny/gradients/nothing/train/shard-000.h5")
     assert failed.returncode == 1
-    log = chosen.folder / "logs/tiny/project_gradients/nothing_train_000.log"
+    [log] = (chosen.folder / "logs/tiny/project_gradients").glob("nothing_train_000.*.log")
     assert "error: features.nothing.parameters: found 'nowhere', allowed is what some of" in log.read_text()
     assert "Traceback" not in failed.stdout

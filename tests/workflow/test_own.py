@@ -98,6 +98,7 @@ def test_another_picture_computes_gradients_of_the_pictures_alone(finished, tmp_
         "take_queries": 1,
         "place_queries": 1,
         "project_gradients": 1,
+        "place_gradients": 1,
         "score_images": 1,
         "tabulate_attributions": 1,
     }

@@ -28,7 +28,6 @@ JOBS = {
     ),
     "generation": ("generate_images", "results/tiny/images/gen/shard-000.h5", 1),
     "errors": ("measure_errors", "results/tiny/errors/train/shard-001.h5", 1),
-    "gradients": ("project_gradients", "results/tiny/gradients/mean/train/shard-000.h5", 1),
     "journeys": ("project_journeys", "results/tiny/gradients/loss@journey/gen/shard-000.h5", 1),
     "kernel": ("sketch_kernel", "results/tiny/kernels/gauss_newton/shard-000.h5", 1),
     "evaluation": ("evaluate_subset_models", "results/tiny/lds/losses/subset-07_seed-1.h5", 30),
@@ -47,13 +46,25 @@ def test_a_killed_job_continues_to_the_same_bits(undisturbed, tmp_path, job):
     kill_and_continue(undisturbed, tmp_path, *JOBS[job], by_snakemake=job == "training")
 
 
-def kill_and_continue(finished, folder, rule, target, states, by_snakemake=False):
-    """Kill a job at an exact state; what continues it makes the file that a finished workflow has."""
+def test_gradients_killed_alone_continue_in_company(undisturbed, tmp_path):
+    mean, loss = (f"results/tiny/gradients/{name}/train/shard-000.h5" for name in ("mean", "loss"))
+    kill_and_continue(undisturbed, tmp_path, "project_gradients", mean, 1, company=[loss])
+    assert list((tmp_path / "logs/tiny/project_gradients").glob("0_3_train_000.log"))
+    np.testing.assert_array_equal(
+        *(arrays(each / loss)["features"] for each in (undisturbed.folder, tmp_path))
+    )
+
+
+def kill_and_continue(finished, folder, rule, target, states, by_snakemake=False, company=()):
+    """Kill a job at an exact state; what continues it makes the file that a finished workflow has.
+
+    Files in company are made by the job that continues it, too, but not by the one that is killed.
+    """
     copied = copy_of(finished, folder)
     path = copied.folder / target
     path.unlink()
     plan = copied.make(target, "--dry-run", "--printshellcmds", "--nocolor")
-    [command] = re.findall(r"^Shell command: (.+)$", plan, re.MULTILINE)
+    [command] = re.findall(r"^Shell command: (python .+)$", plan, re.MULTILINE)
     assert re.search(rf"^{rule}(?:_\w+)? +1$", plan, re.MULTILINE)
     run = copied.run if by_snakemake else copied.run_job
     what = target if by_snakemake else command
@@ -67,7 +78,9 @@ def kill_and_continue(finished, folder, rule, target, states, by_snakemake=False
     if by_snakemake:
         copied.make("--unlock")
     saved = {p: p.stat().st_mtime_ns for p in left if p.suffix == ".npy"}
-    done = run(what)
+    for other in company:
+        (copied.folder / other).unlink()
+    done = copied.run(target, *company) if company else run(what)
     assert done.returncode == 0, done.stdout
     expected, found = arrays(finished.folder / target), arrays(path)
     assert expected.keys() == found.keys()

@@ -29,7 +29,8 @@ Longest job and memory are those of the largest job; hours and disk are sums ove
 ## How it is estimated
 
 - **FLOPs** of a row, one (image, timestep) pair through the UNet, are counted on the network that the
-  configuration describes, built without memory for its weights, the backward pass too.
+  configuration describes, built without memory for its weights, the backward passes too. Features that see
+  the same rows share the forward pass, as when one command makes them all.
 - **Overheads** are time per FLOP relative to a forward pass, measured on a CPU (one thread, float32, CIFAR's
   UNet): {overheads}. Two smaller networks were within a quarter of them. On a GPU, where small
   operations cost relatively more, they have not been measured.
