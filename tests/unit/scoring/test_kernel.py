@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.linalg
 
 from das.errors import UserError
 from das.gradients.projection import fold
@@ -42,9 +43,7 @@ def write_shard(path, features, first, *, weights="w", settings=None, count=None
     return path
 
 
-@pytest.mark.parametrize(
-    ("n", "k", "form"), [(7, 19, DualKernel), (19, 7, PrimalKernel), (9, 9, PrimalKernel)]
-)
+@pytest.mark.parametrize(("n", "k", "form"), [(7, 19, DualKernel), (19, 7, PrimalKernel), (9, 9, DualKernel)])
 def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 3)  # three rows per block
     random = np.random.default_rng(0)
@@ -96,26 +95,33 @@ def test_gcv_is_that_of_the_dense_regression(n, k):
     random = np.random.default_rng(3)
     G, y = random.normal(size=(n, k)), random.normal(1, 1, n)
     kernel = build_kernel(InMemory(G))
-    for relative in DAMPINGS:
-        damping = kernel.damping(relative).absolute
+    dampings = [kernel.damping(relative).absolute for relative in DAMPINGS]
+    for damping, found in zip(dampings, kernel.gcv(y, dampings), strict=True):
         S = G @ np.linalg.solve(G.T @ G + damping * np.eye(k), G.T)
         expected = n * np.sum((y - S @ y) ** 2) / np.trace(np.eye(n) - S) ** 2
-        assert kernel.gcv(y, damping) == pytest.approx(expected, rel=1e-5)
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [8, 11])
+def test_gcv_of_features_of_full_rank_is_not_lost_to_cancellation(k):
+    """G = U S with U and S known: n Σ (s_j² + λ)⁻² (Uᵀy)_j² / (Σ (s_j² + λ)⁻¹)², however small λ is."""
+    U, s = scipy.linalg.hadamard(8) / np.sqrt(8), np.arange(1.0, 9)
+    G, y = np.pad(U * s, ((0, 0), (0, k - 8))), np.random.default_rng(5).normal(1, 1, 8)
+    dampings = [1e-14, 1e-9, 1e-6, 1e-3]
+    expected = [8 * np.sum((U.T @ y / (s**2 + d)) ** 2) / np.sum(1 / (s**2 + d)) ** 2 for d in dampings]
+    np.testing.assert_allclose(build_kernel(InMemory(G)).gcv(y, dampings), expected, rtol=1e-11)
 
 
 def test_gcv_of_equal_leverages_is_the_leave_one_out_error():
     """Orthogonal designs with equal leverages: each image is predicted by a regression without it."""
-    n = 8
-    hadamard = np.array([[1]])
-    while len(hadamard) < n:
-        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
-    G, y, damping = hadamard[:, :3].astype(float), np.random.default_rng(4).normal(size=n), 0.7
+    n, damping = 8, 0.7
+    G, y = scipy.linalg.hadamard(n)[:, :3].astype(float), np.random.default_rng(4).normal(size=n)
     errors = []
     for i in range(n):
         rest = np.delete(np.arange(n), i)
         weights = np.linalg.solve(G[rest].T @ G[rest] + damping * np.eye(3), G[rest].T @ y[rest])
         errors.append((y[i] - G[i] @ weights) ** 2)
-    assert build_kernel(InMemory(G)).gcv(y, damping) == pytest.approx(np.mean(errors))
+    assert build_kernel(InMemory(G)).gcv(y, [damping]) == [pytest.approx(np.mean(errors))]
 
 
 @pytest.mark.parametrize("n", [6, 30])

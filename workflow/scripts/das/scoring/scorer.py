@@ -216,7 +216,7 @@ class PartScorer:
         kernels = [p.kernel for p in self._opened if isinstance(p, LoadedKernel)]
         kernel = next(kernel for kernel in kernels if isinstance(kernel, SpectralKernel))
         residual = next(p.residual for p in self._opened if isinstance(p, ErrorInput))
-        return int(np.argmin([kernel.gcv(residual, damping.absolute) for damping in dampings]))
+        return int(np.argmin(kernel.gcv(residual, [damping.absolute for damping in dampings])))
 
     def scores(self, rows: range, dampings: Sequence[Damping]) -> Iterator[NDArray[np.floating]]:
         """Scores [Q, len(rows)] of consecutive training images at each damping.
