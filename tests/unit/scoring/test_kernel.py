@@ -10,8 +10,10 @@ import scipy.linalg
 from das.errors import UserError
 from das.gradients.projection import fold
 from das.jobs import artifacts, blocks
+from das.scoring.build_kernel import build_kernel
 from das.scoring.feature_shards import Shards
-from das.scoring.kernel import DualKernel, PrimalKernel, SolvedKernel, build_kernel
+from das.scoring.solved_kernel import SolvedDualKernel, SolvedPrimalKernel
+from das.scoring.spectral_kernel import SpectralDualKernel, SpectralPrimalKernel
 
 DAMPINGS = [1e-6, 1e-2, 1.0, 1e3]
 
@@ -43,13 +45,17 @@ def write_shard(path, features, first, *, weights="w", settings=None, count=None
     return path
 
 
-@pytest.mark.parametrize(("n", "k", "form"), [(7, 19, DualKernel), (19, 7, PrimalKernel), (9, 9, DualKernel)])
-def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
+PRIMAL, DUAL = (SolvedPrimalKernel, SpectralPrimalKernel), (SolvedDualKernel, SpectralDualKernel)
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize(("n", "k", "forms"), [(7, 19, DUAL), (19, 7, PRIMAL), (9, 9, DUAL)])
+def test_all_forms_equal_the_dense_formula(n, k, forms, spectral, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 3)  # three rows per block
     random = np.random.default_rng(0)
     G, G_q = random.normal(size=(n, k)), random.normal(size=(5, k))
-    kernel = build_kernel(InMemory(G))
-    assert type(kernel) is form
+    kernel = build_kernel(InMemory(G), spectral=spectral)
+    assert type(kernel) is forms[spectral]
     query, train = kernel.query(G_q), kernel.train(range(n))
     for relative in DAMPINGS:
         damping = kernel.damping(relative)
@@ -67,25 +73,47 @@ def test_both_forms_equal_the_dense_formula(n, k, form, monkeypatch):
         np.testing.assert_allclose(feature_norm, np.linalg.norm(G, axis=1), rtol=1e-9)
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_solving_for_each_damping_gives_the_same(given, monkeypatch):
-    """As the dense formula, whether the matrix is that of the features or another one."""
+@pytest.mark.parametrize(("n", "k"), [(12, 30), (30, 12)])
+def test_solving_for_one_damping_equals_the_spectrum(n, k, monkeypatch):
+    """Also where features lie in fewer dimensions, one of them is zero, and the damping is small."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 5)
     random = np.random.default_rng(7)
-    G, G_q, other = (random.normal(size=(rows, 7)) for rows in (19, 5, 30))
-    H = other.T @ other if given else G.T @ G
+    G, G_q = random.normal(size=(n, 4)) @ random.normal(size=(4, k)), random.normal(size=(3, k))
+    G[2] = 0
+    solved, spectral = (build_kernel(InMemory(G), spectral=each) for each in (False, True))
+    for relative in (1e-4, 1e-2, 10.0):
+        damping = solved.damping(relative)
+        assert damping == spectral.damping(relative)
+        for rows in blocks.blocks(n, k):
+            found, expected = (
+                [
+                    kernel.inner(kernel.query(G_q), kernel.train(rows), damping.absolute),
+                    kernel.one_minus_leverage(kernel.train(rows), damping.absolute),
+                    *kernel.norms(kernel.train(rows), damping.absolute),
+                ]
+                for kernel in (solved, spectral)
+            )
+            for ours, theirs in zip(found, expected, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("n", [5, 19])
+def test_a_given_matrix_takes_the_place_of_that_of_the_features(n, monkeypatch):
+    random = np.random.default_rng(7)
+    G, G_q, other = (random.normal(size=(rows, 7)) for rows in (n, 5, 30))
+    H = other.T @ other
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 7 * 3)
-    kernel = build_kernel(InMemory(G), H.copy() if given else None, inner_alone=True)
-    assert type(kernel) is SolvedKernel
+    kernel = build_kernel(InMemory(G), H.copy())
     for relative in DAMPINGS:
         damping = kernel.damping(relative).absolute
         assert damping == pytest.approx(relative * np.trace(H) / 7)
-        found = kernel.inner(kernel.query(G_q), kernel.train(range(19)), damping)
+        found = kernel.inner(kernel.query(G_q), kernel.train(range(n)), damping)
         expected = G_q @ np.linalg.inv(H + damping * np.eye(7)) @ G.T
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_a_matrix_that_is_no_kernel_is_one_line():
-    kernel = build_kernel(InMemory(np.eye(3)), np.diag([5.0, 1.0, -2.0]), inner_alone=True)
+    kernel = build_kernel(InMemory(np.eye(3)), np.diag([5.0, 1.0, -2.0]))
     with pytest.raises(UserError, match=r"^kernel: not positive definite with the damping 1.33; make"):
         kernel.solve(np.eye(3), kernel.damping(1).absolute)
 
@@ -94,7 +122,7 @@ def test_a_matrix_that_is_no_kernel_is_one_line():
 def test_gcv_is_that_of_the_dense_regression(n, k):
     random = np.random.default_rng(3)
     G, y = random.normal(size=(n, k)), random.normal(1, 1, n)
-    kernel = build_kernel(InMemory(G))
+    kernel = build_kernel(InMemory(G), spectral=True)
     dampings = [kernel.damping(relative).absolute for relative in DAMPINGS]
     for damping, found in zip(dampings, kernel.gcv(y, dampings), strict=True):
         S = G @ np.linalg.solve(G.T @ G + damping * np.eye(k), G.T)
@@ -109,7 +137,9 @@ def test_gcv_of_features_of_full_rank_is_not_lost_to_cancellation(k):
     G, y = np.pad(U * s, ((0, 0), (0, k - 8))), np.random.default_rng(5).normal(1, 1, 8)
     dampings = [1e-14, 1e-9, 1e-6, 1e-3]
     expected = [8 * np.sum((U.T @ y / (s**2 + d)) ** 2) / np.sum(1 / (s**2 + d)) ** 2 for d in dampings]
-    np.testing.assert_allclose(build_kernel(InMemory(G)).gcv(y, dampings), expected, rtol=1e-11)
+    np.testing.assert_allclose(
+        build_kernel(InMemory(G), spectral=True).gcv(y, dampings), expected, rtol=1e-11
+    )
 
 
 def test_gcv_of_equal_leverages_is_the_leave_one_out_error():
@@ -121,18 +151,19 @@ def test_gcv_of_equal_leverages_is_the_leave_one_out_error():
         rest = np.delete(np.arange(n), i)
         weights = np.linalg.solve(G[rest].T @ G[rest] + damping * np.eye(3), G[rest].T @ y[rest])
         errors.append((y[i] - G[i] @ weights) ** 2)
-    assert build_kernel(InMemory(G)).gcv(y, [damping]) == [pytest.approx(np.mean(errors))]
+    assert build_kernel(InMemory(G), spectral=True).gcv(y, [damping]) == [pytest.approx(np.mean(errors))]
 
 
+@pytest.mark.parametrize("spectral", [False, True])
 @pytest.mark.parametrize("n", [6, 30])
-def test_zero_columns_change_nothing_but_the_form(n):
+def test_zero_columns_change_nothing_but_the_form(n, spectral):
     """Padding features with zeros turns the primal into the dual and leaves K's values alone."""
     random = np.random.default_rng(1)
     G, G_q = random.normal(size=(n, 5)), random.normal(size=(3, 5))
     pad = ((0, 0), (0, n))
-    primal, dual = build_kernel(InMemory(G)), build_kernel(InMemory(np.pad(G, pad)))
-    assert isinstance(primal, PrimalKernel)
-    assert isinstance(dual, DualKernel)
+    primal, dual = (build_kernel(InMemory(each), spectral=spectral) for each in (G, np.pad(G, pad)))
+    assert isinstance(primal, PRIMAL)
+    assert isinstance(dual, DUAL)
     rows = range(2, n)
     for damping in (1e-3, 1.0, 50.0):
         np.testing.assert_allclose(
@@ -147,23 +178,25 @@ def test_zero_columns_change_nothing_but_the_form(n):
         )
 
 
+@pytest.mark.parametrize("spectral", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(4, 6), (6, 4)])
-def test_one_minus_leverage_is_not_lost_to_cancellation(n, k):
+def test_one_minus_leverage_is_not_lost_to_cancellation(n, k, spectral):
     """An image orthogonal to all others has 1 - h = λ / (λ + ‖g‖²), however small λ is."""
     G = np.zeros((n, k))
     np.fill_diagonal(G, np.arange(1, 5))
-    kernel = build_kernel(InMemory(G))
+    kernel = build_kernel(InMemory(G), spectral=spectral)
     damping = 1e-18
     ours = kernel.one_minus_leverage(kernel.train(range(4)), damping)
     np.testing.assert_allclose(ours, damping / (damping + np.arange(1, 5) ** 2.0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("spectral", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(12, 30), (40, 8)])
-def test_leave_one_out_is_exact_for_a_linear_model(n, k):
+def test_leave_one_out_is_exact_for_a_linear_model(n, k, spectral):
     """f_q(θ without i) - f_q(θ) = g_qᵀ K g_i r_i / (1 - h_i), r signed, against solving again without i."""
     random = np.random.default_rng(2)
     X, y, X_q = random.normal(size=(n, k)), random.normal(size=n), random.normal(size=(4, k))
-    kernel = build_kernel(InMemory(X))
+    kernel = build_kernel(InMemory(X), spectral=spectral)
     damping = kernel.damping(0.1).absolute
 
     def fit(rows):

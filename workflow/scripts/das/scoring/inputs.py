@@ -22,8 +22,9 @@ from das.errors import UserError
 from das.jobs import artifacts
 from das.jobs.blocks import blocks
 from das.plan.methods import KERNEL_AGREES
+from das.scoring.build_kernel import build_kernel
 from das.scoring.feature_shards import Shards
-from das.scoring.kernel import Damping, Floats, Kernel, SpectralKernel, build_kernel
+from das.scoring.kernel import Damping, Floats, Kernel
 
 Opened = Mapping[str, Sequence[Path]]
 
@@ -37,12 +38,14 @@ class Scene:
         split: which the queries are, val or gen.
         dimension: fold features to so many numbers, None for all of them.
         timestep: position and number of the timestep of which features and errors are read; None for all.
+        one_damping: whether there is a single damping, and none to choose.
     """
 
     wanted: Sequence[str]
     split: str = "val"
     dimension: int | None = None
     timestep: tuple[int, int] | None = None
+    one_damping: bool = False
 
 
 class OpenInput(ABC):
@@ -132,12 +135,12 @@ class KernelInput(FeatureInput):
 
     def __init__(self, files: Opened, scene: Scene) -> None:
         super().__init__(files, scene)
-        self._wanted = scene.wanted
+        self._scene = scene
         self._given = files["kernels"][0] if "kernels" in files else None
 
     def loaded(self) -> LoadedKernel:
         """With its kernel: the features' own, or the one that was given."""
-        return LoadedKernel(self.train, self.query, self._given, self._wanted)
+        return LoadedKernel(self.train, self.query, self._given, self._scene)
 
 
 class LoadedKernel(DampedInput):
@@ -145,16 +148,16 @@ class LoadedKernel(DampedInput):
 
     Args:
         given: artifact "kernel" that takes the place of the features' own kernel, or None.
-        wanted: the inputs of the method.
     """
 
-    def __init__(self, train: Shards, query: Shards, given: Path | None, wanted: Sequence[str]) -> None:
+    def __init__(self, train: Shards, query: Shards, given: Path | None, scene: Scene) -> None:
         self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
-        self._wanted, self.own = wanted, given is None
+        self._wanted, self.own = scene.wanted, given is None
         matrix = None if given is None else read_kernel(given, train)
-        # The own kernel may have to choose a damping, by its spectrum.
-        inner_alone = given is not None and not {"leverage", "norms"} & set(wanted)
-        super().__init__(build_kernel(train, matrix, inner_alone), query.read(range(query.n)))
+        # With errors, the own kernel may have to choose a damping, by its spectrum.
+        costly = bool({"leverage", "norms", "errors"} & set(scene.wanted))
+        spectral = self.own and costly and not scene.one_damping
+        super().__init__(build_kernel(train, matrix, spectral), query.read(range(query.n)))
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         if damping is None:
@@ -162,12 +165,11 @@ class LoadedKernel(DampedInput):
         given = {}
         if "kernel" in self._wanted:
             given["inner"] = self.inner(rows, damping.absolute)
-        if isinstance(self.kernel, SpectralKernel):
-            train = self._coordinates_of(rows)
-            if "leverage" in self._wanted:
-                given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
-            if "norms" in self._wanted:
-                given["kernel_norm"], given["feature_norm"] = self.kernel.norms(train, damping.absolute)
+        train = self._coordinates_of(rows)
+        if "leverage" in self._wanted:
+            given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
+        if "norms" in self._wanted:
+            given["kernel_norm"], given["feature_norm"] = self.kernel.norms(train, damping.absolute)
         return given
 
 
@@ -231,7 +233,7 @@ class ImageKernelInput(ImageInput, DampedInput):
     def __init__(self, files: Opened, scene: Scene) -> None:
         ImageInput.__init__(self, files, scene)
         images = _CentredImages(self._path)
-        DampedInput.__init__(self, build_kernel(images, inner_alone=True), self._query - images.mean)
+        DampedInput.__init__(self, build_kernel(images), self._query - images.mean)
 
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         if damping is None:

@@ -114,9 +114,9 @@ def score_images(
     """
     if method.damped and not dampings:
         raise UserError(f"method {method.name}: needs a damping, none was given")
-    scorer = Scorer(method, sources)
     relative = list(dampings) if method.damped else [math.nan]
     rule = damping_rule if method.damped else "none"
+    scorer = Scorer(method, sources, one_damping=rule != "gcv")
     settings = scorer.settings | {
         "dampings": relative if method.damped else [],
         "damping_rule": rule,

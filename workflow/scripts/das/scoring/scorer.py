@@ -18,7 +18,8 @@ from das.methods import Block, Method
 from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring.inputs import DampedInput, ErrorInput, LoadedKernel, Opened, OpenInput, Scene, timesteps_of
-from das.scoring.kernel import Damping, SpectralKernel
+from das.scoring.kernel import Damping
+from das.scoring.spectral_kernel import SpectralKernel
 
 UNDAMPED = Damping(math.nan, math.nan, math.nan)
 
@@ -65,6 +66,9 @@ class Sources:
 class Scorer:
     """A method and what it scores from; `len(scorer)` is the number of parts.
 
+    Args:
+        one_damping: whether there is a single damping, and none to choose.
+
     Attributes:
         n, queries: number of training and of query images.
         dataset, weights, settings: provenance of the scores; of several models, the weights of the last.
@@ -73,11 +77,11 @@ class Scorer:
         UserError: an input is missing or does not belong to the others.
     """
 
-    def __init__(self, method: Method, sources: Sources) -> None:
+    def __init__(self, method: Method, sources: Sources, one_damping: bool = False) -> None:
         self.settings: dict[str, Any] = {"method": method.name}
         self.weights = ""
         self.n = self.queries = 0
-        self._method = method
+        self._method, self._one_damping = method, one_damping
         self._width = 1
         self._first: artifacts.Artifact | None = None  # what others are compared with
         self._parts = [opened for files in sources.models for opened in self._open_model(files, sources)]
@@ -125,7 +129,7 @@ class Scorer:
         timestep: tuple[int, int] | None = None,
     ) -> list[OpenInput]:
         """Inputs that depend on a model, or those that do not and are the same for all parts."""
-        scene = Scene(wanted, sources.split, sources.dimension, timestep)
+        scene = Scene(wanted, sources.split, sources.dimension, timestep, self._one_damping)
         chosen = [each for name, each in INPUTS.items() if name in wanted and each.of_models == of_models]
         opened = []
         for opens in dict.fromkeys(each.opener for each in chosen):  # several may be opened as one
