@@ -24,7 +24,7 @@ from das.scoring import inputs
 from das.scoring.inputs import ImageInput, Scene
 from das.scoring.kernel import Damping
 from das.scoring.score import predict_losses, score_images
-from das.scoring.scorer import Sources
+from das.scoring.scorer import Best, Sources
 
 N, Q, S, T, M = 13, 4, 6, 5, 10
 DAMPINGS = [0.01, 0.3, 10.0]
@@ -229,6 +229,17 @@ def test_top_is_no_longer_than_the_training_set(tmp_path):
     score_images(METHODS["das"], toy.sources, [1.0], "number", 100, tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5") as file:
         assert (np.sort(file["top_index"][:], axis=1) == np.arange(N)).all()
+
+
+@pytest.mark.parametrize("top", [1, 4, 30])
+def test_the_highest_of_blocks_are_those_of_all_and_equal_ones_by_index(top):
+    scores = np.random.default_rng(0).integers(0, 5, (7, 20)).astype(np.float32)
+    best = Best.none(7)
+    for rows in (range(6), range(6, 18), range(18, 20)):
+        best = best.merge(scores[:, rows.start : rows.stop], rows, top)
+    expected = [sorted(range(20), key=lambda i: (-row[i], i))[:top] for row in scores]
+    np.testing.assert_array_equal(best.index, expected)
+    np.testing.assert_array_equal(best.score, np.take_along_axis(scores, best.index, 1))
 
 
 @pytest.mark.parametrize("k", [6, 40])

@@ -286,5 +286,12 @@ class Best:
         score = np.concatenate([self.score, scores], axis=1)
         new = np.broadcast_to(np.arange(rows.start, rows.stop), scores.shape)
         index = np.concatenate([self.index, new], axis=1)
-        order = np.argsort(-score, axis=1, kind="stable")[:, :top]
+        order = np.stack([_highest(row, top) for row in score])
         return Best(np.take_along_axis(index, order, 1), np.take_along_axis(score, order, 1))
+
+
+def _highest(row: NDArray[np.float32], top: int) -> NDArray[np.int64]:
+    """Positions of the highest numbers, descending, equal ones in their order. Only these are sorted."""
+    least = np.partition(row, -top)[-top] if top < len(row) else -np.inf
+    chosen = np.flatnonzero(row >= least)  # with all that are equal to the least
+    return chosen[np.argsort(-row[chosen], kind="stable")[:top]]

@@ -58,7 +58,8 @@ class SolvedPrimalKernel(SolvedKernel):
 
     def one_minus_leverage(self, train: Floats, damping: float) -> Floats:  # noqa: D102 -- inherited
         halves = solve_triangular(self._factor(damping), train.T, lower=True, check_finite=False)
-        return primal_one_minus_leverage((halves**2).sum(0), (train**2).sum(1), damping)
+        leverage, squares = np.einsum("ij,ij->j", halves, halves), np.einsum("ij,ij->i", train, train)
+        return primal_one_minus_leverage(leverage, squares, damping)
 
     def norms(self, train: Floats, damping: float) -> tuple[Floats, Floats]:  # noqa: D102 -- inherited
         return np.linalg.norm(self.solve(train, damping), axis=1), np.linalg.norm(train, axis=1)
@@ -77,7 +78,7 @@ class SolvedDualKernel(SolvedKernel):
         first = train.indices[0]  # L⁻¹ e_i is zero above i
         lower, right = self._factor(damping)[first:, first:], train.toarray()[:, first:].T
         halves = solve_triangular(lower, right, lower=True, check_finite=False)
-        return damping * (halves**2).sum(0)
+        return damping * np.einsum("ij,ij->j", halves, halves)
 
     def norms(self, train: Any, damping: float) -> tuple[Floats, Floats]:  # noqa: D102 -- inherited
         # K g_i = Gᵀ (GGᵀ + λI)⁻¹ e_i.
