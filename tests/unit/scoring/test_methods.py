@@ -17,7 +17,7 @@ import das
 from das import methods
 from das.errors import UserError
 from das.jobs import artifacts, blocks
-from das.methods import METHODS, Block, Files, Input, Method, declare, method
+from das.methods import METHODS, Block, Files, Input, Method, Product, declare, method
 from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring import inputs
@@ -178,8 +178,10 @@ def predict(toy, name, without=(), **changes):
     return h5py.File(output)
 
 
-@pytest.mark.parametrize("k", [6, 40])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("name", "k"),
+    [(name, k) for name in ALL for k in (6, 40) if k == 6 or "kernel" in METHODS[name].inputs],
+)
 def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 4)
     toy = Toy(tmp_path, k)
@@ -202,6 +204,34 @@ def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k
                 assert file.attrs["damping_unscaled"][index] == pytest.approx(absolute * matrix.shape[1])
             else:
                 assert np.isnan(file.attrs["damping_relative"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "k"),
+    [
+        *((name, k) for name in ("trak", "dtrak", "relative_if", "das_linear") for k in (6, 40)),
+        *((name, 6) for name in ("renormalised_if", "grad_dot", "grad_cos")),
+        *((name, 6) for name in ("raw_dot", "raw_cos", "clip_dot", "clip_cos")),
+    ],
+)
+def test_products_are_summed_before_they_are_multiplied(tmp_path, name, k, monkeypatch):
+    """No score is computed on the way, and the sums are those of scores."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * k * 4)
+    toy, linear = Toy(tmp_path, k), METHODS[name]
+
+    def score_by_score(block):
+        found = linear.score(block)
+        scores = (found.train.astype(float) @ found.query.astype(float).T).T
+        return scores if found.weight is None else scores * found.weight
+
+    plain = Method("plain", score_by_score, linear.inputs)
+    predict_losses(plain, toy.sources, toy.subsets, DAMPINGS, tmp_path / "plain.h5")
+    monkeypatch.setattr(Product, "scores", None)
+    predict_losses(linear, toy.sources, toy.subsets, DAMPINGS, tmp_path / "summed.h5")
+    with h5py.File(tmp_path / "plain.h5") as expected, h5py.File(tmp_path / "summed.h5") as file:
+        for array in {"prediction", "prediction_gcv"} & set(expected):
+            largest = np.abs(expected[array]).max()
+            np.testing.assert_allclose(file[array], expected[array], rtol=0, atol=1e-11 * largest)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -286,6 +316,16 @@ def test_scores_that_are_not_finite_are_named(tmp_path, monkeypatch):
 
     with pytest.raises(UserError, match=r"method broken: .* training image 3 for query 2 is inf"):
         predict_losses(broken, toy.sources, toy.subsets, [], tmp_path / "p.h5")
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered")
+def test_an_image_whose_scores_are_not_finite_is_named_where_they_are_summed(tmp_path):
+    toy = Toy(tmp_path, 6)
+    toy.features[3] = 0
+    silent = {"train_features": [write_shard(tmp_path / "silent.h5", toy.features, 0)]}
+    for name in ("grad_cos", "renormalised_if"):
+        with pytest.raises(UserError, match=f"method {name}: .* training image 3 for query 0 is nan"):
+            predict(toy, name, **silent)
 
 
 def test_what_a_method_did_not_ask_for_is_named(tmp_path):
@@ -515,11 +555,17 @@ def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path, k):
 def test_only_the_nearest_candidates_are_scored(tmp_path, by, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 9 * 4)
     toy = Toy(tmp_path, 6)
-    found = scores_of(toy, "das", tmp_path, candidates=Candidates(by, 3))
-    expected = toy.dense("das", 0.3)
-    for scores, nearness in zip(expected, toy.dense(f"{by}_cos", 0.3), strict=True):
-        scores[np.argsort(-nearness)[3:]] = 0
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    chosen = Candidates(by, 3)
+    das, trak = toy.dense("das", 0.3), toy.dense("trak", 0.3)
+    for query, nearness in enumerate(toy.dense(f"{by}_cos", 0.3)):
+        das[query, np.argsort(-nearness)[3:]] = trak[query, np.argsort(-nearness)[3:]] = 0
+    found = scores_of(toy, "das", tmp_path, candidates=chosen)
+    np.testing.assert_allclose(found, das, rtol=1e-4, atol=1e-5)
+    sources = toy.scored_from([toy.part], candidates=chosen)
+    predict_losses(METHODS["trak"], sources, toy.subsets, [0.3], tmp_path / "p.h5")
+    with h5py.File(tmp_path / "p.h5") as file:
+        expected = -toy.membership.astype(float) @ trak.T
+        np.testing.assert_allclose(file["prediction"][0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_predictions_say_what_their_files_cost(tmp_path):

@@ -17,10 +17,10 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from das.errors import UserError
-from das.methods.base import Block, Method, method
+from das.methods.base import Block, Method, Product, method
 from das.methods.inputs import INPUTS, Files, Input, declare
 
-__all__ = ["METHODS", "Block", "Files", "Input", "Method", "declare", "get", "load", "method"]
+__all__ = ["METHODS", "Block", "Files", "Input", "Method", "Product", "declare", "get", "load", "method"]
 
 
 def get(name: str, modules: Iterable[Path] = ()) -> Method:

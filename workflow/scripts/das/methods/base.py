@@ -11,7 +11,7 @@ Sign convention: a positive score means that having the image in training lowers
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import getdoc
 from typing import Any
 
@@ -24,11 +24,55 @@ from das.methods.inputs import INPUTS
 Floats = NDArray[np.floating]
 
 
+@dataclass(frozen=True)
+class Product:
+    """Scores w_i a_q · b_i, of which the factors are known.
+
+    Their sum over training images is a_q · Σ w_i b_i, which takes no score of any of them: what methods that
+    return one predict for retrained models is summed up that way.
+
+    Attributes:
+        query: a_q, [Q, m].
+        train: b_i, [n, m]; may be sparse.
+        weight: w_i, [n]; None for ones.
+    """
+
+    query: Floats
+    train: Floats
+    weight: Floats | None = None
+
+    __array_ufunc__ = None  # NumPy's functions would take it for an object of their arrays
+
+    def __mul__(self, numbers: Floats) -> Product:
+        """Times a number of each training image, [n]."""
+        return replace(self, weight=numbers if self.weight is None else self.weight * numbers)
+
+    def __truediv__(self, numbers: Floats) -> Product:
+        """Divided by a number of each training image, [n]."""
+        return self * (1 / numbers)
+
+    def scores(self) -> Floats:
+        """All of them, [Q, n]."""
+        found = self.query @ self.train.T
+        return found if self.weight is None else found * self.weight
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of them surely are."""
+        images = self.train.sum(1) if self.weight is None else self.train.sum(1) * self.weight
+        return bool(np.isfinite(images).all() and np.isfinite(self.query).all())
+
+    def summed(self, members: Floats) -> Floats:
+        """Σ w_i b_i, [S, m], i over the members [S, n] of each subset, which are ones among zeros."""
+        return (members if self.weight is None else members * self.weight) @ self.train
+
+
 class Block:
     """What a method may use to score a block of n training images for Q queries.
 
     Its attributes are the fields that the method's inputs give (`das.methods.inputs`), the `residual` that
-    follows from them, and what `prepare` returned; reading anything else raises UserError.
+    follows from them, and what `prepare` returned; reading anything else raises UserError. A field that is
+    given as a function is computed when it is read.
     """
 
     def __init__(self, prepared: Any = None, **given: Any) -> None:
@@ -44,6 +88,8 @@ class Block:
                 f"uses block.{name}, which none of its inputs gives, or not before there are blocks; add the "
                 "input that gives it, see docs/add-a-method.md"
             )
+        if callable(self._given[name]):
+            self._given[name] = self._given[name]()
         return self._given[name]
 
     @property
@@ -59,7 +105,7 @@ class Method:
 
     Attributes:
         name: how configuration and file names call it.
-        score: scores [Q, n] of a block; its docstring states formula and source.
+        score: scores [Q, n] of a block, or a `Product`; its docstring states formula and source.
         inputs: which it needs of those in `das.methods.inputs`.
         magnitude: whether scores are magnitudes, without the sign of the convention.
         prepare: called once for each part with a block of all training images that holds what "errors" and
@@ -67,7 +113,7 @@ class Method:
     """
 
     name: str
-    score: Callable[[Block], Floats]
+    score: Callable[[Block], Floats | Product]
     inputs: tuple[str, ...]
     magnitude: bool = False
     prepare: Callable[[Block], Any] | None = None
@@ -107,10 +153,10 @@ def method(
     inputs: tuple[str, ...],
     magnitude: bool = False,
     prepare: Callable[[Block], Any] | None = None,
-) -> Callable[[Callable[[Block], Floats]], Method]:
+) -> Callable[[Callable[[Block], Floats | Product]], Method]:
     """Make a `Method` of a function of a block, named like the function."""
 
-    def decorate(score: Callable[[Block], Floats]) -> Method:
+    def decorate(score: Callable[[Block], Floats | Product]) -> Method:
         return Method(score.__name__, score, inputs, magnitude, prepare)
 
     return decorate

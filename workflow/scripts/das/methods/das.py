@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from das.methods.base import Block, Floats, method
+from das.methods.base import Block, Floats, Product, method
 
 
-def _term(block: Block) -> Floats:
+def _term(block: Block) -> Product:
     """g_qᵀ K g_i · r_i / (1 - h_i)."""
-    return block.inner * (block.residual / block.one_minus_leverage)
+    return block.product * (block.residual / block.one_minus_leverage)
 
 
 @method(inputs=("kernel", "leverage", "errors"), magnitude=True)
 def das(block: Block) -> Floats:
     """(g_qᵀ K g_i · r_i / (1 - h_i))², with h_i from the same K. Source: arXiv 2410.18639."""
-    return _term(block) ** 2
+    return _term(block).scores() ** 2
 
 
 @method(inputs=("kernel", "leverage"), magnitude=True)
@@ -36,7 +36,7 @@ def das_no_leverage(block: Block) -> Floats:
 
 
 @method(inputs=("kernel", "leverage", "errors"))
-def das_linear(block: Block) -> Floats:
+def das_linear(block: Block) -> Product:
     """g_qᵀ K g_i · r_i / (1 - h_i). A control: das before it is squared."""
     return _term(block)
 
@@ -44,7 +44,7 @@ def das_linear(block: Block) -> Floats:
 @method(inputs=("kernel", "leverage", "errors"))
 def das_signed_square(block: Block) -> Floats:
     """sign(x) x², x = g_qᵀ K g_i · r_i / (1 - h_i). A control: das with its sign."""
-    term = _term(block)
+    term = _term(block).scores()
     return np.sign(term) * term**2
 
 

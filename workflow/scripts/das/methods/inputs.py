@@ -152,7 +152,7 @@ _IMAGES = {"train_images": Files("{space}/train.h5"), "query_images": Files("{sp
 for _declared in (
     Input(
         "kernel",
-        {"inner": "g_qᵀ K g_i, [Q, n]"},
+        {"inner": "g_qᵀ K g_i, [Q, n]", "product": "the same as a `das.methods.Product`"},
         _KERNEL,
         "das.scoring.inputs:KernelInput",
         damped=True,

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from das.methods.base import Block, Floats, method
+from das.methods.base import Block, Floats, Product, method
 
 
 @method(inputs=("images",))
-def raw_dot(block: Block) -> Floats:
+def raw_dot(block: Block) -> Product:
     """x_q · x_i, pixels in [-1, 1]. Source: arXiv 2311.00500."""
-    return block.query_pixels @ block.train_pixels.T
+    return Product(block.query_pixels, block.train_pixels)
 
 
 @method(inputs=("images",))
-def raw_cos(block: Block) -> Floats:
+def raw_cos(block: Block) -> Product:
     """x_q · x_i / (‖x_q‖ ‖x_i‖), pixels in [-1, 1]. Source: arXiv 2311.00500."""
-    return unit(block.query_pixels) @ unit(block.train_pixels).T
+    return Product(unit(block.query_pixels), unit(block.train_pixels))
 
 
 @method(inputs=("image_kernel",), magnitude=True)
@@ -33,15 +33,15 @@ def raw_kernel(block: Block) -> Floats:
 
 
 @method(inputs=("embeddings",))
-def clip_dot(block: Block) -> Floats:
+def clip_dot(block: Block) -> Product:
     """c_q · c_i, c CLIP's embedding of an image. Source: arXiv 2311.00500."""
-    return block.query_embeddings @ block.train_embeddings.T
+    return Product(block.query_embeddings, block.train_embeddings)
 
 
 @method(inputs=("embeddings",))
-def clip_cos(block: Block) -> Floats:
+def clip_cos(block: Block) -> Product:
     """c_q · c_i / (‖c_q‖ ‖c_i‖), c CLIP's embedding of an image. Source: arXiv 2311.00500."""
-    return unit(block.query_embeddings) @ unit(block.train_embeddings).T
+    return Product(unit(block.query_embeddings), unit(block.train_embeddings))
 
 
 def unit(rows: Floats) -> Floats:

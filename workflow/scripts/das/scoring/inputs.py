@@ -21,6 +21,7 @@ from das.diffusion.losses import read_losses
 from das.errors import UserError
 from das.jobs import artifacts
 from das.jobs.blocks import blocks
+from das.methods import Product
 from das.plan.methods import KERNEL_AGREES
 from das.scoring.build_kernel import build_kernel
 from das.scoring.feature_shards import Shards
@@ -100,11 +101,11 @@ class DampedInput(OpenInput):
         self._solved: dict[float, Floats] = {}
         self._coordinates_of = _latest(kernel.train)
 
-    def inner(self, rows: range, damping: float) -> Floats:
+    def product(self, rows: range, damping: float) -> Product:
         """g_qᵀ K g_i, [Q, len(rows)], of consecutive training images; queries are solved for each λ once."""
         if damping not in self._solved:
             self._solved[damping] = self.kernel.solve(self._coordinates, damping)
-        return self._solved[damping] @ self._coordinates_of(rows).T
+        return Product(self._solved[damping], self._coordinates_of(rows))
 
 
 class FeatureInput(OpenInput):
@@ -162,9 +163,10 @@ class LoadedKernel(DampedInput):
     def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
         if damping is None:
             return {}
-        given = {}
+        given: dict[str, Any] = {}
         if "kernel" in self._wanted:
-            given["inner"] = self.inner(rows, damping.absolute)
+            product = self.product(rows, damping.absolute)
+            given |= {"product": product, "inner": product.scores}
         train = self._coordinates_of(rows)
         if "leverage" in self._wanted:
             given["one_minus_leverage"] = self.kernel.one_minus_leverage(train, damping.absolute)
@@ -240,7 +242,7 @@ class ImageKernelInput(ImageInput, DampedInput):
             return {}
         # Relative to this kernel: beside that of gradients its scale is another one.
         absolute = self.kernel.damping(damping.relative).absolute
-        return {"image_inner": self.inner(rows, absolute)}
+        return {"image_inner": self.product(rows, absolute).scores()}
 
 
 class _CentredImages:

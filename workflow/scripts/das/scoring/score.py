@@ -64,13 +64,11 @@ def predict_losses(
         best = part.choose(chosen) if part.chooses else None
         if best is not None:
             chosen_by_gcv.append(relative[best])
-        for rows in progress(list(scorer.blocks()), f"{method.name}: blocks of images"):
-            members = membership[:, rows.start : rows.stop].astype(np.float64)
-            for index, scores in enumerate(part.scores(rows, chosen)):
-                summed = members @ (scores / len(scorer)).T
-                prediction[index] -= summed
-                if index == best:
-                    by_gcv -= summed
+        cuts = progress(list(scorer.blocks()), f"{method.name}: blocks of images")
+        for index, sums in enumerate(part.sums(membership, cuts, chosen)):
+            prediction[index] -= sums / len(scorer)
+            if index == best:
+                by_gcv -= sums / len(scorer)
         del part  # or its kernel would live on while the next one is built
 
     settings = scorer.settings | {"dampings": relative if method.damped else []}

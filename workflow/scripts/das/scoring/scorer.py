@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from das.errors import UserError
 from das.jobs import artifacts
 from das.jobs.blocks import blocks
-from das.methods import Block, Method
+from das.methods import Block, Method, Product
 from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring.inputs import DampedInput, ErrorInput, LoadedKernel, Opened, OpenInput, Scene, timesteps_of
@@ -229,16 +229,60 @@ class PartScorer:
             UserError: a score is not finite; names method, query and training image.
         """
         for damping in dampings:
-            given = {k: v for p in self._opened for k, v in p.block(rows, damping).items()}
-            scores = _called(self._method, self._method.score, Block(**given, prepared=self._prepared))
-            expected = (self._queries, len(rows))
-            if np.shape(scores) != expected:
-                raise UserError(
-                    f"method {self._method.name}: scores have shape {np.shape(scores)}, expected {expected}, "
-                    "queries by training images"
-                )
-            require_finite(self._method, scores, rows)
-            yield scores if self._nearest is None else np.where(self._chosen(rows), scores, 0)
+            yield self._scores(self._found(rows, damping), rows)
+
+    def sums(
+        self, membership: NDArray[np.bool_], cuts: Iterable[range], dampings: Sequence[Damping]
+    ) -> list[NDArray[np.floating]]:
+        """Sums of scores over the members of each subset, [S, Q], at each damping.
+
+        Of a `Product`, vectors of images are summed first: queries are multiplied with sums alone.
+
+        Args:
+            membership: bool [S, N].
+            cuts: blocks of training images, which make up all of them.
+
+        Raises:
+            UserError: as `scores`.
+        """
+        totals: list[Any] = [0.0] * len(dampings)  # [S, Q], or [S, m] where the method returns products
+        queries: dict[int, NDArray[np.floating]] = {}  # [Q, m], of these
+        for rows in cuts:
+            members = membership[:, rows.start : rows.stop].astype(np.float64)
+            last: Product | None = None
+            for index, damping in enumerate(dampings):
+                found = self._found(rows, damping)
+                if isinstance(found, Product) and self._nearest is None:
+                    # Vectors of images that do not depend on λ have the same sums.
+                    if last is None or found.train is not last.train or found.weight is not last.weight:
+                        if not found.finite:
+                            self._scores(found, rows)  # names the score
+                        summed = found.summed(members)
+                    last, queries[index] = found, found.query
+                else:
+                    summed = members @ self._scores(found, rows).T
+                totals[index] += summed
+        return [total @ queries[i].T if i in queries else total for i, total in enumerate(totals)]
+
+    def _found(self, rows: range, damping: Damping) -> NDArray[np.floating] | Product:
+        """What the method makes of a block."""
+        given = {k: v for p in self._opened for k, v in p.block(rows, damping).items()}
+        found = _called(self._method, self._method.score, Block(**given, prepared=self._prepared))
+        product = isinstance(found, Product)
+        shape = (len(found.query), found.train.shape[0]) if product else np.shape(found)
+        expected = (self._queries, len(rows))
+        if shape != expected:
+            raise UserError(
+                f"method {self._method.name}: scores have shape {shape}, expected {expected}, "
+                "queries by training images"
+            )
+        return found
+
+    def _scores(self, found: NDArray[np.floating] | Product, rows: range) -> NDArray[np.floating]:
+        """Scores [Q, len(rows)], finite, and 0 but for candidates."""
+        scores = found.scores() if isinstance(found, Product) else found
+        require_finite(self._method, scores, rows)
+        return scores if self._nearest is None else np.where(self._chosen(rows), scores, 0)
 
     def _chosen(self, rows: range) -> NDArray[np.bool_]:
         """Whether training images are candidates, [Q, len(rows)]."""
