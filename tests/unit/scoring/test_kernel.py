@@ -6,10 +6,12 @@ import h5py
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 
 from das.errors import UserError
 from das.gradients.projection import fold
 from das.jobs import artifacts, blocks
+from das.methods import Product
 from das.scoring.build_kernel import build_kernel
 from das.scoring.feature_shards import Shards
 from das.scoring.solved_kernel import SolvedDualKernel, SolvedPrimalKernel
@@ -210,6 +212,30 @@ def test_leave_one_out_is_exact_for_a_linear_model(n, k, spectral):
     term /= kernel.one_minus_leverage(train, damping)
     retrained = np.stack([X_q @ (fit(np.delete(everything, i)) - theta) for i in range(n)], axis=1)
     np.testing.assert_allclose(term, retrained, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "k"), [(400, 150), (100, 150)])
+def test_products_in_float32_are_close_where_they_are_taken(n, k):
+    """Squares err by less than 1e-6 of the largest, and rank subsets alike: of images with much in common."""
+    random = np.random.default_rng(6)
+    rotation = np.linalg.qr(random.normal(size=(k, k)))[0]
+    G, G_q = (random.normal(size=(rows, k)) / np.arange(1, k + 1) @ rotation + 3 for rows in (n, 40))
+    membership = random.random((64, n)) < 0.5
+    kernel = build_kernel(InMemory(G), spectral=True)
+    assert kernel.single
+    for relative in (1e-4, 1e-2, 1.0):
+        damping = kernel.damping(relative).absolute
+        query, train = kernel.solve(kernel.query(G_q), damping), kernel.train(range(n))
+        weight = 1 / kernel.one_minus_leverage(train, damping)
+        exact, single = (Product(query, train, weight, single=each).scores() ** 2 for each in (False, True))
+        assert np.abs(single - exact).max() < 1e-6 * exact.max()
+        predicted = [membership @ scores.T for scores in (exact, single)]
+        measured = predicted[0] + predicted[0].std() * random.normal(size=predicted[0].shape)
+        lds = [
+            [scipy.stats.spearmanr(*columns)[0] for columns in zip(each.T, measured.T, strict=True)]
+            for each in predicted
+        ]
+        np.testing.assert_allclose(*lds, rtol=0, atol=5e-5)
 
 
 def test_zero_features_and_bad_dampings_are_refused():

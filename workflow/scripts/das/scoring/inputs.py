@@ -105,7 +105,7 @@ class DampedInput(OpenInput):
         """g_qᵀ K g_i, [Q, len(rows)], of consecutive training images; queries are solved for each λ once."""
         if damping not in self._solved:
             self._solved[damping] = self.kernel.solve(self._coordinates, damping)
-        return Product(self._solved[damping], self._coordinates_of(rows))
+        return Product(self._solved[damping], self._coordinates_of(rows), single=self.kernel.single)
 
 
 class FeatureInput(OpenInput):

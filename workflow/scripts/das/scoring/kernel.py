@@ -18,7 +18,7 @@ Methods need g_qᵀ K g_i, 1 - h_i and norms of K g_i. They come from the smalle
 Of either, `das.scoring.spectral_kernel` takes an eigendecomposition, which serves every λ, and
 `das.scoring.solved_kernel` a Cholesky decomposition for each λ, which takes a fifteenth of the time.
 
-Everything is float64. Of G only blocks of rows are in memory.
+Everything is float64, but for products where `Kernel.single` is set. Of G only blocks of rows are in memory.
 """
 
 from __future__ import annotations
@@ -66,7 +66,12 @@ class Kernel(ABC):
     """g_qᵀ K g_i, 1 - h_i and norms for every λ; made by `das.scoring.build_kernel`.
 
     Images have coordinates that do not depend on λ, [m] each.
+
+    Attributes:
+        single: whether products of coordinates may be taken in float32, see `das.methods.Product`.
     """
+
+    single = False
 
     def __init__(self, features: Features, gram: Floats) -> None:
         trace = float(np.trace(gram))
