@@ -24,6 +24,7 @@ def relative_work(outputs: Iterable[str]) -> float:
     """
     return (1 + 2 * len(set(outputs))) / 3
 
+
 # The pilot that says at which timesteps retrained models differ. Over models and queries a spread is a mean
 # of hundreds of squares, so that four models will do; it changes slowly from one timestep to the next; and
 # what two draws of noise have in common is no noise.
