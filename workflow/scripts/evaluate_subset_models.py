@@ -51,6 +51,7 @@ def run(arguments):
                         split,
                         settings,
                         arguments.timesteps,
+                        seed if settings["noise"] == "by_seed" else 0,
                         arguments.rows,
                         state / name,
                     )
@@ -61,7 +62,7 @@ options.add_argument("--models", type=Path, required=True, help="folder of the m
 options.add_argument("--names", nargs="+", required=True, help="which models, such as subset-07_seed-1")
 options.add_argument("--val", type=Path, required=True, help="images, or their latents")
 options.add_argument("--gen", type=Path, required=True)
-options.add_argument("--settings", required=True, help="JSON: timesteps or budget, draws, precision")
+options.add_argument("--settings", required=True, help="JSON: timesteps or budget, draws, noise, precision")
 options.add_argument("--timesteps", type=Path, help="at which losses are measured; without it, uniform ones")
 options.add_argument("--rows", type=int, default=128, help="(image, timestep) pairs to run at once")
 options.add_argument("--output", type=Path, required=True, help="folder of one file per model")

@@ -39,6 +39,7 @@ def run(arguments):
                     range(min(settings["queries"], len(images))),
                     [timesteps] * settings["draws"],
                     f"pilot/{split}",
+                    0,
                     settings["precision"],
                     arguments.rows,
                     state / name,

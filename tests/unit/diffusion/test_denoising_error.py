@@ -43,23 +43,36 @@ def test_errors_do_not_depend_on_the_batch_or_the_range(rows):
     np.testing.assert_allclose(measure(unet, range(3, 8), rows), reference[3:8], rtol=1e-5)
 
 
-def losses(folder, path=None, **settings):
+def losses(folder, path=None, seed=0, **settings):
     """Of images 2 to 5 as held-out queries, in two draws."""
     settings = {"draws": 2, "precision": {"cpu": "fp32", "cuda": "fp32"}} | settings
     toy = model(0)
     toy.network.eval()
-    return denoising_error.query_losses(toy, INPUTS, range(2, 6), "val", settings, path, 7, folder / "state")
+    return denoising_error.query_losses(
+        toy, INPUTS, range(2, 6), "val", settings, path, seed, 7, folder / "state"
+    )
 
 
-def errors_at(timesteps, draw):
+def errors_at(timesteps, draw, seed=0):
     return denoising_error.denoising_errors(
-        network(0), SCHEDULE, INPUTS, range(2, 6), timesteps, purpose="losses/val", seed=0, draw=draw, rows=7
+        network(0),
+        SCHEDULE,
+        INPUTS,
+        range(2, 6),
+        timesteps,
+        purpose="losses/val",
+        seed=seed,
+        draw=draw,
+        rows=7,
     )
 
 
 def test_losses_at_uniform_timesteps_are_plain_means(tmp_path):
     expected = [errors_at([0, 333, 666], draw).mean(axis=1, dtype=np.float64) for draw in (0, 1)]
     np.testing.assert_array_equal(losses(tmp_path, timesteps=3), np.float32(expected))
+    other = [errors_at([0, 333, 666], draw, seed=1).mean(axis=1, dtype=np.float64) for draw in (0, 1)]
+    np.testing.assert_array_equal(losses(tmp_path / "other", seed=1, timesteps=3), np.float32(other))
+    assert (np.float32(other) != np.float32(expected)).all()
 
 
 def test_losses_at_chosen_timesteps_are_weighted_means_in_each_draw(tmp_path):

@@ -166,6 +166,7 @@ def test_settings_are_those_of_the_published_protocol(datasets, name):
     assert (made["count"], made["seed"], made["steps"]) == (1000, 0, 50)
     assert (lds["subsets"], lds["fraction"], lds["seed"], lds["seed_step"]) == (64, 0.5, 42, 2)
     assert (lds["train_seeds"], lds["timesteps"], lds["draws"]) == ([0, 1, 2], 1000, 3)
+    assert lds["noise"] == "shared"
     assert (settings["errors"]["timesteps"], settings["gradients"]["timesteps"]) == (1000, 10)
     assert (settings["gradients"]["strategy"], settings["gradients"]["dimension"]) == ("uniform", 4096)
     if name in STYLES:

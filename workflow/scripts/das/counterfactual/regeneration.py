@@ -53,7 +53,7 @@ def regenerate(
         sample = partial(generate, model, settings=generation)
         [images] = compute_blocks(state, "images", [block], sample)
         new, old = (
-            query_losses(each, inputs, block, "gen", losses, timesteps, rows, state / name).mean(
+            query_losses(each, inputs, block, "gen", losses, timesteps, 0, rows, state / name).mean(
                 dtype=np.float64
             )
             for name, each in (("new", model), ("old", original))

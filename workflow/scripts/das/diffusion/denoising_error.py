@@ -32,6 +32,7 @@ def query_losses(
     split: str,
     settings: Mapping[str, Any],
     timesteps: Path | None,
+    seed: int,
     rows: int,
     state: Path,
 ) -> NDArray[np.float32]:
@@ -41,6 +42,7 @@ def query_losses(
         settings: draws, precision and, where there is no file of timesteps, how many; as in the section `lds`
             of a data set.
         timesteps: at which, and their weights, see `das.diffusion.strata.Sample`; without it, uniform.
+        seed: of the noise.
         rows, state: see `measure_errors`.
     """
     draws, steps = settings["draws"], len(model.schedule)
@@ -51,7 +53,7 @@ def query_losses(
         else [choose_timesteps("uniform", settings["timesteps"], steps)] * draws
     )
     errors = query_errors(
-        model, inputs, indices, chosen, f"losses/{split}", settings["precision"], rows, state
+        model, inputs, indices, chosen, f"losses/{split}", seed, settings["precision"], rows, state
     )
     means = [e @ sample.weights if sample else e.mean(axis=1, dtype=np.float64) for e in errors]
     return np.stack(means).astype(np.float32)
@@ -63,6 +65,7 @@ def query_errors(
     indices: range,
     timesteps: Sequence[Sequence[int]],
     purpose: str,
+    seed: int,
     precision: Mapping[str, str],
     rows: int,
     state: Path,
@@ -71,7 +74,7 @@ def query_errors(
 
     Args:
         precision: number format for each kind of device.
-        purpose, rows, state: see `measure_errors`.
+        purpose, seed, rows, state: see `measure_errors`.
     """
     dtype = prepare_network(model.network, precision, next(model.network.parameters()).device)
     for draw, chosen in enumerate(timesteps):
@@ -82,7 +85,7 @@ def query_errors(
             indices,
             chosen,
             purpose=purpose,
-            seed=0,
+            seed=seed,
             draw=draw,
             rows=rows,
             state=state,

@@ -172,7 +172,10 @@ def losses(plan: Plan, wildcards: Wildcards, pool: str = "lds") -> list[str]:
 
 def loss_settings(plan: Plan, wildcards: Wildcards) -> str:
     """How the loss of a query is measured, as JSON: at so many timesteps, or by a budget of them."""
-    lds, keys = plan.dataset(wildcards)["lds"], ("timesteps", "budget", "reliability", "draws", "precision")
+    lds, keys = (
+        plan.dataset(wildcards)["lds"],
+        ("timesteps", "budget", "reliability", "draws", "noise", "precision"),
+    )
     return json.dumps({key: lds[key] for key in keys if key in lds})
 
 

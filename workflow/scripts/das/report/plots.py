@@ -35,7 +35,7 @@ def plot_lds(table: pd.DataFrame, path: Path) -> None:
     """Plot an LDS table (columns of `das.lds.COLUMNS`, one data set) as PNG.
 
     A filled point is the LDS with held-out damping, or of a method without damping, and its 95% interval;
-    a hollow one is the papers' choice of damping (oracle); a dashed line is what one training seed's losses
+    a hollow one is the papers' statistic (oracle); a dashed line is what one training seed's losses
     have as prediction of another's. Methods are sorted by the LDS on validation queries; those without any
     stand below.
     """
