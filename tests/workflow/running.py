@@ -111,8 +111,9 @@ class Workflow:
     def planned(self, *targets):
         """Jobs that a dry run plans, per rule; data sets, splits and numbers in its name are left out."""
         output = self.make(*targets, "--dry-run", "--quiet", "reason")
+        table = output.rpartition("Job stats:")[2]  # which it prints twice
         shared = r"_[a-z0-9]+(?:_(?:checkpoint|seed)_\d+)?_(?:train|val|gen)(?:_\d+)+"  # gradient passes
-        jobs = re.findall(rf"^([a-z]\w+?)(?:_tiny_\d+|{shared}|(?:_\d+)+)? +(\d+)$", output, re.MULTILINE)
+        jobs = re.findall(rf"^([a-z]\w+?)(?:_tiny_\d+|{shared}|(?:_\d+)+)? +(\d+)$", table, re.MULTILINE)
         counts = Counter[str]()
         for rule, count in jobs:
             counts[rule] += int(count)
