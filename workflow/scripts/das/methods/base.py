@@ -26,21 +26,23 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Product:
-    """Scores w_i a_q · b_i, of which the factors are known.
+    """Scores w_i a_qᵀ K b_i, of which the factors are known.
 
-    Their sum over training images is a_q · Σ w_i b_i, which takes no score of any of them: what methods that
+    Their sum over training images is a_qᵀ K Σ w_i b_i, which takes no score of any of them: what methods that
     return one predict for retrained models is summed up that way.
 
     Attributes:
         query: a_q, [Q, m].
         train: b_i, [n, m]; may be sparse.
         weight: w_i, [n]; None for ones.
+        kernel: multiplies vectors [any number, m] with K, which is symmetric; None for the identity.
         single: whether scores may be multiplied out in float32, in half the time; sums never are.
     """
 
     query: Floats
     train: Floats
     weight: Floats | None = None
+    kernel: Callable[[Floats], Floats] | None = None
     single: bool = False
 
     __array_ufunc__ = None  # NumPy's functions would take it for an object of their arrays
@@ -55,10 +57,11 @@ class Product:
 
     def scores(self) -> Floats:
         """All of them, [Q, n]."""
+        query = self._solved(self.query)
         if self.single:
-            found = (self.query.astype(np.float32) @ self.train.astype(np.float32).T).astype(np.float64)
+            found = (query.astype(np.float32) @ self.train.astype(np.float32).T).astype(np.float64)
         else:
-            found = self.query @ self.train.T
+            found = query @ self.train.T
         return found if self.weight is None else found * self.weight
 
     @property
@@ -70,6 +73,13 @@ class Product:
     def summed(self, members: Floats) -> Floats:
         """Σ w_i b_i, [S, m], i over the members [S, n] of each subset, which are ones among zeros."""
         return (members if self.weight is None else members * self.weight) @ self.train
+
+    def of_sums(self, sums: Floats) -> Floats:
+        """Sums of scores, [S, Q], from what `summed` makes of all training images, [S, m]."""
+        return self._solved(sums) @ self.query.T
+
+    def _solved(self, vectors: Floats) -> Floats:
+        return vectors if self.kernel is None else self.kernel(vectors)
 
 
 class Block:

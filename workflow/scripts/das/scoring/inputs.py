@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,10 +103,17 @@ class DampedInput(OpenInput):
         self._coordinates_of = _latest(kernel.train)
 
     def product(self, rows: range, damping: float) -> Product:
-        """g_qᵀ K g_i, [Q, len(rows)], of consecutive training images; queries are solved for each λ once."""
+        """g_qᵀ K g_i, [Q, len(rows)], of consecutive training images."""
+        solve, single = partial(self._solve, damping), self.kernel.single
+        return Product(self._coordinates, self._coordinates_of(rows), kernel=solve, single=single)
+
+    def _solve(self, damping: float, vectors: Floats) -> Floats:
+        """Vectors of coordinates times K; queries are solved for each λ once."""
+        if vectors is not self._coordinates:
+            return self.kernel.solve(vectors, damping)
         if damping not in self._solved:
-            self._solved[damping] = self.kernel.solve(self._coordinates, damping)
-        return Product(self._solved[damping], self._coordinates_of(rows), single=self.kernel.single)
+            self._solved[damping] = self.kernel.solve(vectors, damping)
+        return self._solved[damping]
 
 
 class FeatureInput(OpenInput):

@@ -246,7 +246,7 @@ class PartScorer:
             UserError: as `scores`.
         """
         totals: list[Any] = [0.0] * len(dampings)  # [S, Q], or [S, m] where the method returns products
-        queries: dict[int, NDArray[np.floating]] = {}  # [Q, m], of these
+        products: dict[int, Product] = {}
         for rows in cuts:
             members = membership[:, rows.start : rows.stop].astype(np.float64)
             last: Product | None = None
@@ -258,11 +258,11 @@ class PartScorer:
                         if not found.finite:
                             self._scores(found, rows)  # names the score
                         summed = found.summed(members)
-                    last, queries[index] = found, found.query
+                    last = products[index] = found
                 else:
                     summed = members @ self._scores(found, rows).T
                 totals[index] += summed
-        return [total @ queries[i].T if i in queries else total for i, total in enumerate(totals)]
+        return [products[i].of_sums(total) if i in products else total for i, total in enumerate(totals)]
 
     def _found(self, rows: range, damping: Damping) -> NDArray[np.floating] | Product:
         """What the method makes of a block."""
