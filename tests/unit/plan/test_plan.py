@@ -419,13 +419,13 @@ def test_dampings_are_chosen_by_retrained_models_where_there_are_any(planning, s
 
 
 def test_a_budget_of_timesteps_takes_the_place_of_uniform_ones(planning):
-    """Chosen by the first four models; what is published has uniform ones, and records them as ever."""
+    """Chosen by the first four models; what is published has uniform ones, and the noise that all seeds share."""
     tiny, plan = at(dataset="tiny"), planning(of_losses(timesteps=None, budget="auto", reliability=0.9))
     assert importance.timesteps(plan, tiny) == ["results/tiny/lds/timesteps.h5"]
     assert importance.timesteps_option(plan, tiny) == "--timesteps results/tiny/lds/timesteps.h5"
     assert importance.pilot_models(plan, tiny) == [f"subset-0{subset}_seed-0" for subset in range(4)]
     assert json.loads(pools.loss_settings(plan, tiny)).keys() == {
-        *("budget", "reliability", "draws", "precision")
+        *("budget", "reliability", "draws", "noise", "precision")
     }
     for name in PUBLISHED:
         there = at(dataset=name)
@@ -433,6 +433,7 @@ def test_a_budget_of_timesteps_takes_the_place_of_uniform_ones(planning):
         assert json.loads(pools.loss_settings(plan, there)) == {
             "timesteps": 1000,
             "draws": 3,
+            "noise": "shared",
             "precision": plan.datasets[name]["lds"]["precision"],
         }
 
