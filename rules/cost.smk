@@ -1,7 +1,8 @@
 """What the workflow will cost, before any of it has run, and what it took.
 
 Needs the configuration alone; the benchmark files in logs/ where there are any.
-Makes results/{dataset}/cost.csv and docs/cost.md.
+Makes results/{dataset}/cost.csv and docs/cost.md; for that page also cost_das_published.csv and
+cost_das_economical.csv, of das alone by the data set's own protocol and by that of config/economical.yaml.
 """
 
 # The data sets of the published protocol, which docs/cost.md describes.
@@ -42,9 +43,29 @@ rule estimate_cost:
         " --measured logs/{wildcards.dataset} --output {output}"
 
 
+use rule estimate_cost as estimate_protocol with:
+    output:
+        "results/{dataset}/cost_das_{protocol}.csv",
+    log:
+        "logs/{dataset}/estimate_cost_das_{protocol}.log",
+    wildcard_constraints:
+        protocol="|".join(resources.PROTOCOLS),
+    params:
+        code=code_of("estimate_cost.py"),
+        settings=planned(resources.protocol_json),
+        config=planned(resources.das_json),
+        tflops=planned(resources.sustained_tflops),
+        modules=unwatched(evaluation.module_options),
+        measured=planned(resources.measured),
+    message:
+        "{wildcards.dataset}: estimating the {wildcards.protocol} protocol of das"
+
+
 rule describe_costs:
     input:
         tables=expand("results/{dataset}/cost.csv", dataset=PUBLISHED_DATASETS),
+        published=expand("results/{dataset}/cost_das_published.csv", dataset=PUBLISHED_DATASETS),
+        economical=expand("results/{dataset}/cost_das_economical.csv", dataset=PUBLISHED_DATASETS),
         script=script_file("describe_costs.py"),
     output:
         "docs/cost.md",
@@ -58,4 +79,5 @@ rule describe_costs:
     message:
         "Describing the costs of the published data sets"
     shell:
-        "python {input.script:q} --log {log} --threads {threads} --tables {input.tables} --output {output}"
+        "python {input.script:q} --log {log} --threads {threads} --tables {input.tables}"
+        " --published {input.published} --economical {input.economical} --output {output}"

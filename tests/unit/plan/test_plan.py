@@ -419,7 +419,7 @@ def test_dampings_are_chosen_by_retrained_models_where_there_are_any(planning, s
 
 
 def test_a_budget_of_timesteps_takes_the_place_of_uniform_ones(planning):
-    """Chosen by the first four models; what is published has uniform ones, and the noise that all seeds share."""
+    """Chosen by the first four models; what is published has uniform ones, and noise that seeds share."""
     tiny, plan = at(dataset="tiny"), planning(of_losses(timesteps=None, budget="auto", reliability=0.9))
     assert importance.timesteps(plan, tiny) == ["results/tiny/lds/timesteps.h5"]
     assert importance.timesteps_option(plan, tiny) == "--timesteps results/tiny/lds/timesteps.h5"

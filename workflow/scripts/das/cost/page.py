@@ -23,9 +23,25 @@ measured to cost per FLOP on a CPU, and divided by an assumed sustained speed, `
 A100's class; on one that sustains half of them everything takes twice as long.
 """
 
-_METHOD = """\
+_SUMS = """\
 Longest job and memory are those of the largest job; hours and disk are sums over all jobs.
+"""
 
+_PROTOCOLS = """\
+## Two protocols
+
+GPU hours of `results/NAME/lds_das.csv` alone, as published and with `--configfile config/economical.yaml`:
+"""
+
+_ERRORS = """\
+The economical protocol retrains each subset once instead of three times, and measures losses at 50
+timesteps where retrained models differ most, in two draws
+([running.md](running.md#losses-at-fewer-timesteps)). Its LDS is against models of one training seed, which is
+lower than that against the mean of three: compare methods within a protocol, not figures of one with figures
+of the other. [accuracy.md](accuracy.md#intervals) has the width of intervals by the number of subsets.
+"""
+
+_METHOD = """\
 ## How it is estimated
 
 - **FLOPs** of a row, one (image, timestep) pair through the UNet, are counted on the network that the
@@ -49,13 +65,19 @@ your CPU, for `execution.cpu_tflops`, from which hours are where `jobs.gpus` is 
 """
 
 
-def describe_costs(tables: Sequence[pd.DataFrame]) -> str:
-    """The page docs/cost.md from the tables of some data sets."""
+def describe_costs(
+    tables: Sequence[pd.DataFrame], published: Sequence[pd.DataFrame], economical: Sequence[pd.DataFrame]
+) -> str:
+    """The page docs/cost.md from tables of some data sets: of all methods, and of das by two protocols."""
     overheads = ", ".join(f"{kind} {factor:g}" for kind, factor in OVERHEADS.items())
     summary = [_summary(table) for table in tables]
     parts = [
         _INTRODUCTION.format(overheads=overheads),
         _markdown(summary),
+        _SUMS,
+        _PROTOCOLS,
+        _markdown([_protocols(*pair) for pair in zip(published, economical, strict=True)]),
+        _ERRORS,
         _METHOD.format(overheads=overheads),
     ]
     for table in tables:
@@ -77,6 +99,19 @@ def _summary(table: pd.DataFrame) -> dict[str, str]:
         "main memory, GB": _number(total.memory_gb),
         "disk, GB": _number(total.disk_gb),
     }
+
+
+def _protocols(published: pd.DataFrame, economical: pd.DataFrame) -> dict[str, str]:
+    """What a data set takes by both protocols."""
+    line = {"data set": str(published.dataset.iloc[0])}
+    for name, table in (("published", published), ("economical", economical)):
+        hours = table.set_index("rule").hours
+        line |= {
+            f"models, {name}": f"{table.models.iloc[0]:,}",
+            f"hours, {name}": _number(hours["total"]),
+            f"of it losses, {name}": _number(hours["evaluate_subset_models"]),
+        }
+    return line
 
 
 def _line(row: Mapping[Any, Any]) -> dict[str, str]:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from das.jobs.code import SCRIPTS
+from das.plan import configuration
 from das.plan.needs import JobNeeds, Needs
 from das.plan.passes import pass_settings
 from das.plan.plan import Plan, Wildcards
 from das.plan.pools import counterfactual
 from das.plan.shards import gradient_settings, gradients_of
 from das.plan.work import Work
+
+# Of docs/cost.md: a data set's own, and that of config/economical.yaml.
+PROTOCOLS = ("published", "economical")
 
 
 def needs(
@@ -78,6 +83,25 @@ def costed_json(plan: Plan, wildcards: Wildcards) -> str:
     """The sections of the configuration that decide what is made, as JSON."""
     costed = ("features", "kernels", "clip", "methods", "attributions", "evaluation")
     return json.dumps({name: plan.config[name] for name in costed})
+
+
+def das_json(plan: Plan, wildcards: Wildcards) -> str:
+    """The same for das alone."""
+    costed = json.loads(costed_json(plan, wildcards))
+    return json.dumps(costed | {"evaluation": costed["evaluation"] | {"methods": ["das"]}})
+
+
+def protocol_json(plan: Plan, wildcards: Wildcards) -> str:
+    """All settings of a data set as JSON, as published or with the changes of config/economical.yaml."""
+    name, settings = wildcards.dataset, plan.dataset(wildcards)
+    if wildcards.protocol == "published":
+        return json.dumps(settings)
+    home = SCRIPTS.parents[1]
+    changes = configuration.load_yaml(home / "config/economical.yaml")["datasets"][name]
+    given = {name: configuration.merge(plan.config["datasets"].get(name) or {}, changes)}
+    schema = home / "workflow/schemas/dataset.schema.yaml"
+    economical = configuration.load_dataset(name, home / "config/datasets", given, schema)
+    return json.dumps(settings | {"lds": economical["lds"]})
 
 
 def measured(plan: Plan, wildcards: Wildcards) -> str:
