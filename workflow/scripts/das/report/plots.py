@@ -287,7 +287,7 @@ def _plot_split(axes: Axes, rows: pd.DataFrame, split: str, methods: list[str]) 
             markerfacecolor="white",
             markeredgecolor=colour,
             zorder=4,
-            label=f"{label}, oracle damping",
+            label=f"{label}, papers' statistic",
         )
     ceiling = rows["ceiling"].dropna()
     if len(ceiling):
