@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow/scripts")
 from das.diffusion.losses import read_losses
 from das.jobs.progress import progress
 from das.lds.correlation import centre
-from das.lds.damping import held_out, undamped
+from das.lds.damping import held_out
 from das.lds.reading import Predicted
 from das.lds.reliability import corrected, reliability
 from das.lds.resampling import Resamples
@@ -58,13 +58,6 @@ class Population:
 
 def _standard(values):
     return (values - values.mean(-2, keepdims=True)) / values.std(-2, keepdims=True)
-
-
-def measure(prediction, measured, splits):
-    """An estimate of the LDS, and the dampings chosen."""
-    if len(prediction) > 1:
-        return held_out(prediction, measured, splits)
-    return undamped(prediction, measured), np.zeros((2, 1), int)
 
 
 class Coverage:
@@ -103,17 +96,17 @@ def simulate(population, subsets, trials, seed):
     lds, centred = population.lds(), population.lds(centre)
     for _ in progress(range(trials), f"{subsets} subsets"):
         prediction, equal, measured = population.draw(random, subsets)
-        estimate, chosen = measure(prediction, measured, splits)
+        estimate, chosen = held_out(prediction, measured, splits)
         coverage.add("lds", estimate, lds[chosen].mean())
-        coverage.add("equals", estimate - measure(equal, measured, splits)[0], 0.0)
-        estimate, chosen = measure(centre(prediction), centre(measured), splits)
+        coverage.add("equals", estimate - held_out(equal, measured, splits)[0], 0.0)
+        estimate, chosen = held_out(centre(prediction), centre(measured), splits)
         coverage.add("lds_centred", estimate, centred[chosen].mean())
         for share in RELIABILITIES:
             scale = np.sqrt(
                 2 * (1 - share) / share
             )  # of the noise of one of two draws, of losses of variance 1
             draws = measured + random.normal(0, scale, (2, *measured.shape))
-            estimate, chosen = measure(prediction, draws.mean(0), splits)
+            estimate, chosen = held_out(prediction, draws.mean(0), splits)
             found = corrected(estimate, reliability(draws))
             coverage.add(f"lds_corrected at {share}", found, lds[chosen].mean())
     return coverage.rows()

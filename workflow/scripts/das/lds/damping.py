@@ -29,8 +29,11 @@ def choose_held_out(found: Floats) -> tuple[Floats, NDArray[np.int64]]:
 def held_out(prediction: Floats, measured: Floats, halves: Halves) -> tuple[Estimate, NDArray[np.int64]]:
     """LDS in percent, the mean over splits in halves, and the dampings chosen, [2, B].
 
-    Less a subset, every split is the same less that subset, and chooses its dampings anew.
+    Less a subset, every split is the same less that subset, and chooses its dampings anew. Of one damping
+    there is nothing to choose: it is measured on all subsets.
     """
+    if len(prediction) == 1:
+        return undamped(prediction, measured), np.zeros((2, len(halves.left)), np.int64)
     everything, less = less_one(prediction, measured, halves.parts)
     value, chosen = choose_held_out(everything.reshape(2, -1, len(prediction)))
     without, _ = choose_held_out(less.reshape(2, -1, *less.shape[1:]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from das.jobs import artifacts
 from das.lds.correlation import Floats, centre
-from das.lds.damping import choose_held_out, held_out, held_out_queries, undamped
+from das.lds.damping import choose_held_out, held_out, held_out_queries
 from das.lds.estimate import Estimate
 from das.lds.resampling import DRAWS, SPLITS_OF_DRAW, Draws, Resamples
 from das.lds.unbiased import correlations
@@ -100,14 +100,11 @@ def measure_statistics(
     """
     everything = np.ones((1, len(measured)), dtype=np.int64)
     at_dampings = 100 * correlations(prediction, measured, everything)[:, 0]
+    lds, chosen = held_out(prediction, measured, resamples.splits)
+    centred, _ = held_out(centre(prediction), centre(measured), resamples.splits)
+    queries = at_dampings[:, 0]
     if len(prediction) > 1:
-        lds, chosen = held_out(prediction, measured, resamples.splits)
-        centred, _ = held_out(centre(prediction), centre(measured), resamples.splits)
         queries = held_out_queries(prediction, measured, resamples.splits, chosen)
-    else:  # nothing to choose
-        lds, chosen = undamped(prediction, measured), np.zeros((2, 1), np.int64)
-        centred = undamped(centre(prediction), centre(measured))
-        queries = at_dampings[:, 0]
     by_size = [_of_draws(prediction, measured, draws) for draws in resamples.draws.values()]
     return Statistics(
         lds=lds,
