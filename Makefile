@@ -34,7 +34,7 @@ help:
 
 demo: .venv/run
 	@echo "Making results/digits: about 11 minutes on two cores"
-	$(BIN)/snakemake --cores $(CORES) demo --quiet host reason --configfile config/demo.yaml
+	PYTHONPATH=workflow/logger $(BIN)/snakemake --cores $(CORES) demo --logger line --configfile config/demo.yaml
 	@echo "LDS in percent, what each method's scores predict of retrained models; also results/digits/lds.png:"
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
 	@echo "All methods: $(BIN)/snakemake --cores $(CORES) results/digits/lds.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -36,7 +37,8 @@ class _ProgressLines(io.TextIOBase):
         self._logged = 0.0
 
     def write(self, text: str) -> int:
-        if sys.stderr.isatty():
+        # Not where another line shows the whole, see workflow/logger.
+        if sys.stderr.isatty() and os.environ.get("DAS_PROGRESS") != "log":
             sys.stderr.write(text)
         line = text.strip("\r\n ")
         if line and (time.monotonic() - self._logged > 10 or "100%" in line):
