@@ -1,6 +1,7 @@
 """The table of the LDS: each rule measures what it says, finds a truth, and refuses files that do not fit."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from scipy.stats import spearmanr
 from das.errors import UserError
 from das.jobs import artifacts
 from das.lds import COLUMNS, measure_lds
+from das.lds.comparison import compare_pairs
 from das.lds.correlation import centre, mean_spearman, spearman, spearman_lds
 from das.lds.damping import held_out, undamped
 from das.lds.reliability import highest
@@ -95,6 +97,12 @@ def test_centring_removes_what_all_queries_share():
     assert abs(np.corrcoef(centred[:, 0], level[:, 0])[0, 1]) < 0.15 < 0.9
     assert np.corrcoef(centred[:, 0], (own - own.mean(1, keepdims=True))[:, 0])[0, 1] > 0.95
     np.testing.assert_array_equal(centre(np.full((2, 5, 3), 0.1)), 0)
+
+
+def test_a_level_and_no_more_leaves_nothing():
+    random = np.random.default_rng(3)
+    level = random.normal(size=(12, 1)) * random.uniform(0.1, 9, 7) + random.normal(size=7)
+    np.testing.assert_array_equal(centre(level), 0)
 
 
 # From files.
@@ -196,6 +204,17 @@ def test_a_single_draw_has_no_reliability(tmp_path, truth):
     path = write_predictions(tmp_path / "val.h5", np.zeros((3, S, Q)))
     table = measured_table({"val": path}, write_losses(tmp_path, truth[1], draws=1), replicates=5)
     assert table[["reliability", "lds_corrected", "corrected_ci_low"]].isna().all(axis=None)
+
+
+def test_a_single_query_has_no_centred_lds(tmp_path, truth):
+    path = write_predictions(tmp_path / "val.h5", truth[0][None, :, :1], DAMPINGS[:1])
+    files = write_losses(tmp_path, truth[1][:, :, :1])
+    table, statistics = measure_lds("das", {"val": path}, files, replicates=5)
+    assert (table["lds"] > 90).all()
+    assert table[["lds_centred", "centred_ci_low"]].isna().all(axis=None)
+    pair = compare_pairs([statistics, replace(statistics, method="other")]).iloc[0]
+    assert pair["difference"] == 0
+    assert pair[["centred_difference", "centred_ci_low", "centred_ci_high"]].isna().all()
 
 
 def test_losses_of_different_numbers_of_draws_are_refused(tmp_path, truth):

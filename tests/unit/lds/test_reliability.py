@@ -53,6 +53,13 @@ def test_one_draw_or_nothing_but_noise_gives_no_correction():
     assert corrected(lds, noise) is None
 
 
+def test_draws_that_contradict_each_other_have_no_reliability():
+    one = np.random.default_rng(4).normal(size=(12, 5))
+    found = reliability(np.stack([one, -one, -one]))
+    assert found.value == 0
+    assert not tells(found)
+
+
 def test_ceiling_is_the_mean_over_pairs_of_seeds():
     random = np.random.default_rng(6)
     losses = random.normal(size=(S, 4)) + random.normal(size=(3, S, 4))

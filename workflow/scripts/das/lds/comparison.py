@@ -6,6 +6,7 @@ All are tables of one data set, LDS in percent, made from the "statistics" of al
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def compare_pairs(methods: Sequence[MethodStatistics]) -> pd.DataFrame:
         for name, other in itertools.combinations(ranked, 2):
             a, b = found[name], found[other]
             plain, centred = a.lds - b.lds, a.centred - b.centred
-            values = (plain.value, *plain.interval, centred.value, *centred.interval)
+            values = [plain.value, *plain.interval, centred.value, *centred.interval]
+            if len(a.queries) == 1:
+                values[3:] = [math.nan] * 3  # a single query is its own level
             rows.append((methods[0].dataset, split, name, other, *values, methods[0].settings["subsets"]))
     return pd.DataFrame(rows, columns=PAIR_COLUMNS)
 

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
+_ROUNDING = 1e-12  # of values whose standard deviation is 1
 _CHUNK = 2**20  # numbers in the largest temporary array
 
 
@@ -78,10 +79,12 @@ def centre(values: Floats) -> Floats:
 
     Models of subsets differ in quality as a whole, and their predictions by images that matter to all
     queries. Standardise each query over subsets, and subtract the mean over queries. A query whose values
-    are all equal counts as 0.
+    are all equal counts as 0, and so does what rounding leaves of values that are a level and no more.
     """
     standard = values - values[..., :1, :]  # equal values have a spread of exactly 0
     spread = standard.std(-2, keepdims=True)
     standard -= standard.mean(-2, keepdims=True)
     standard = np.divide(standard, spread, out=np.zeros_like(standard), where=spread > 0)
-    return standard - standard.mean(-1, keepdims=True)
+    standard -= standard.mean(-1, keepdims=True)
+    standard[np.abs(standard) < _ROUNDING] = 0
+    return standard

@@ -157,7 +157,8 @@ def _rows(
             "damping_rule": rule,
             "damping": damping,
             **_named("lds", "", lds),
-            **_named("lds_centred", "centred_", centred),
+            # A single query is its own level, of which nothing is left.
+            **_named("lds_centred", "centred_", centred if queries > 1 else None),
             **_named("lds_corrected", "corrected_", corrected(lds, found)),
             "of_ceiling": lds.value / highest(between, seeds),
             "negative_queries": int((by_query < 0).sum()),
@@ -193,7 +194,7 @@ def _oracle(predicted: Predicted, measured: Floats, resamples: Resamples) -> Row
         "damping_rule": "oracle",
         "damping": float(predicted.dampings[best]),
         "lds": float(by_query[best].mean()),
-        "lds_centred": float(centred.max()),
+        "lds_centred": float(centred.max()) if measured.shape[1] > 1 else math.nan,
         "boot_mean": float(boot.mean()),
         "boot_std": float(boot.std(ddof=1)) if len(boot) > 1 else math.nan,
         "negative_queries": int((by_query[best] < 0).sum()),
