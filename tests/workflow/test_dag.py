@@ -393,7 +393,8 @@ def test_an_ablation_changes_one_factor_at_a_time(undisturbed, tmp_path):
         "candidates": [{"by": "raw", "count": 10}],
     }
     workflow.config["ablation"] = {
-        "changes": {"normalise": [], "output": [], "timestep_weights": [], "timesteps": []} | changes
+        "changes": {"normalise": [], "output": [], "timestep_weights": [], "noise": [], "timesteps": []}
+        | changes
     }
     plan = workflow.planned("results/tiny/ablation.csv")
     # Of all dimensions at once, and of up_blocks; of 60, 12 and 12 images in shards of 30.

@@ -134,9 +134,9 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "join_images": 1,
         "measure_errors": 5,
         "join_errors": 1,
-        # Six kinds of features together, and the loss at three checkpoints.
-        "project_gradients": (1 + 3) * (5 + 1 + 1),
-        "place_gradients": (6 + 3) * (5 + 1 + 1),
+        # Six kinds of features together, four with shared noise, and the loss at three checkpoints.
+        "project_gradients": (1 + 1 + 3) * (5 + 1 + 1),
+        "place_gradients": (6 + 4 + 3) * (5 + 1 + 1),
         "project_journeys": 1,
         "sketch_kernel": 5,
         "join_kernel": 1,
@@ -249,8 +249,8 @@ def test_a_budget_of_timesteps_costs_a_pilot(datasets, config):
 
 def test_disk_is_the_size_of_what_is_left(datasets, config):
     disk = by_rule("digits", datasets["digits"], config).disk_gb * 1e9
-    # Five means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
-    assert disk["place_gradients"] == pytest.approx((5 + 3 + 25) * 1400 * 4096 * 4)
+    # Nine means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
+    assert disk["place_gradients"] == pytest.approx((9 + 3 + 25) * 1400 * 4096 * 4)
     assert disk["train_subset_models"] == pytest.approx(32 * 4 * 176_849)
     assert disk["place_images"] == pytest.approx(1200 * 64)
     assert disk["total"] == pytest.approx(disk.drop("total").sum())

@@ -14,8 +14,9 @@ from das.errors import UserError
 from das.gradients.features import FeatureSettings, SplitGradients, project
 from das.gradients.hooks import ImageGradients
 from das.gradients.output_functions import OUTPUT_FUNCTIONS
-from das.noise import image_noise
+from das.noise import generator, image_noise
 from das.plan.configuration import load_yaml
+from das.plan.work import SPLITS
 
 MANY = np.concatenate([IMAGES, IMAGES[::-1]])  # 42: more than two blocks
 
@@ -53,9 +54,11 @@ def together(folder, chosen, indices=range(13, 18)):
     return dict(zip(chosen, map(np.concatenate, blocks), strict=True))
 
 
+# Those that see the same rows.
 SHIPPED = {
     name: settings(**{"normalise": False, "dimension": 64} | entry)
     for name, entry in load_yaml(ROOT / "config/config.yaml")["features"].items()
+    if "noise" not in entry
 }
 
 
@@ -94,35 +97,54 @@ def test_what_one_feature_has_is_not_computed_again_in_other_company(tmp_path, m
     assert (found["mean"][:3] == 7).all(), "what was saved is read"
 
 
-def test_features_of_other_rows_share_no_pass():
-    with pytest.raises(UserError, match=r"features\.seed: found 4 and 5, allowed is one value in a pass"):
-        SplitGradients(network(0), SCHEDULE, settings(), settings(seed=5), split="val", rows=4)
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [({"seed": 5}, r"seed: found 4 and 5"), ({"noise": "shared"}, r"noise: found 'own' and 'shared'")],
+)
+def test_features_of_other_rows_share_no_pass(other, message):
+    with pytest.raises(UserError, match=rf"features\.{message}, allowed is one value in a pass"):
+        SplitGradients(network(0), SCHEDULE, settings(), settings(**other), split="val", rows=4)
 
 
-def test_features_do_not_depend_on_shards_or_batches(tmp_path):
-    whole = run(tmp_path / "a", range(42))
+@pytest.mark.parametrize("noise", ["own", "shared"])
+def test_features_do_not_depend_on_shards_or_batches(tmp_path, noise):
+    chosen = settings(noise=noise)
+    whole = run(tmp_path / "a", range(20), chosen)
     scale = np.abs(whole).max()
     parts = np.concatenate(
-        [run(tmp_path / "b", range(0, 21), rows=5), run(tmp_path / "c", range(21, 42), rows=64)]
+        [
+            run(tmp_path / "b", range(0, 11), chosen, rows=5),
+            run(tmp_path / "c", range(11, 20), chosen, rows=64),
+        ]
     )
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5 * scale)
 
 
-def test_features_equal_a_float64_loop_over_timesteps_and_draws(tmp_path):
-    """The whole path, from stored pixels and keyed noise to the mean of normalised gradients."""
-    chosen = settings(projection="none")
+def own_noise(split, t, draw, i, seed=4):
+    return image_noise(f"gradients/{split}", seed, t, draw, range(i, i + 1), (1, 8, 8))
+
+
+def shared_noise(split, t, draw, i, seed=4):
+    return generator("gradients", seed, t, draw, "shared").standard_normal((1, 1, 8, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("noise", "keyed"), [("own", own_noise), ("shared", shared_noise)])
+def test_features_equal_a_float64_loop_over_timesteps_and_draws(tmp_path, noise, keyed):
+    """The whole path, from stored pixels and keyed noise to the mean of normalised gradients.
+
+    Images of two blocks, in batches that end within an image.
+    """
+    chosen = settings(projection="none", noise=noise)
     unet = network(0)
-    found = run(tmp_path, range(17, 19), chosen, unet=unet)
+    found = run(tmp_path, range(15, 17), chosen, unet=unet, rows=2)
     double = network(0).double()
-    for row, i in enumerate(range(17, 19)):
+    for row, i in enumerate(range(15, 17)):
         image, gradients = to_model_space(MANY[i : i + 1]).double(), []
         for t in (0, 333, 666):
             for draw in range(2):
-                noise = torch.from_numpy(
-                    image_noise("gradients/train", 4, t, draw, range(i, i + 1), (1, 8, 8))
-                ).double()
+                eps = torch.from_numpy(keyed("train", t, draw, i)).double()
                 abar = SCHEDULE.alphas_cumprod[t].double()
-                noisy = abar.sqrt() * image + (1 - abar).sqrt() * noise
+                noisy = abar.sqrt() * image + (1 - abar).sqrt() * eps
                 double.zero_grad()
                 double(noisy, torch.tensor([t])).sample.mean().backward()
                 parts = [
@@ -135,9 +157,41 @@ def test_features_equal_a_float64_loop_over_timesteps_and_draws(tmp_path):
         np.testing.assert_allclose(found[row], expected, rtol=1e-3, atol=1e-6)
 
 
-def test_another_split_has_other_noise(tmp_path):
-    train = run(tmp_path / "a", range(4))
-    assert not np.allclose(train, run(tmp_path / "b", range(4), split="val"))
+@pytest.fixture
+def given(monkeypatch):
+    """A function that returns the noise of each of two draws, as it is given to the gradients."""
+
+    def record(images, split, **changes):
+        found = []
+
+        def features(self, wanted, clean, timesteps, noise, *rest):
+            found.append(noise.numpy())
+            return [torch.zeros(len(clean), 96)]
+
+        monkeypatch.setattr(ImageGradients, "features", features)
+        gradients = SplitGradients(network(0), SCHEDULE, settings(**changes), split=split, rows=4)
+        gradients.features(images, to_model_space(MANY[images.start : images.stop]), None, images)
+        return np.stack(found)
+
+    return record
+
+
+def test_own_noise_is_that_of_the_image_in_its_split(given):
+    for split in SPLITS:
+        expected = [
+            [own_noise(split, t, draw, i)[0] for i in range(3, 6) for t in (0, 333, 666)] for draw in range(2)
+        ]
+        np.testing.assert_array_equal(given(range(3, 6), split), expected)
+
+
+def test_shared_noise_is_held_once_for_all_images_of_all_splits(given):
+    expected = [[shared_noise("any", t, draw, 0)[0] for t in (0, 333, 666)] for draw in range(2)]
+    for images, split in [(range(3), "train"), (range(8, 12), "train"), (range(3), "val"), (range(1), "gen")]:
+        np.testing.assert_array_equal(given(images, split, noise="shared"), expected)
+    other = given(range(3), "train", noise="shared", seed=5)
+    assert other.shape == (2, 3, 1, 8, 8)
+    # Of two seeds, two draws and three timesteps.
+    assert len({each.tobytes() for each in np.concatenate([expected, other]).reshape(12, 64)}) == 12
 
 
 def test_timesteps_kept_apart_are_the_features_of_each_alone(tmp_path):

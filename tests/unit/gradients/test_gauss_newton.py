@@ -11,11 +11,13 @@ from das.data.joins import join_kernel
 from das.diffusion.inputs import PixelInputs
 from das.diffusion.process import to_model_space
 from das.errors import UserError
-from das.gradients import gauss_newton
+from das.gradients import features, gauss_newton
 from das.gradients.features import FeatureSettings, SplitGradients
 from das.gradients.output_functions import PROBE
 from das.jobs import artifacts
-from das.noise import image_noise
+from das.noise import generator, image_noise
+from das.scoring.feature_shards import Shards
+from das.scoring.inputs import read_kernel
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 5, 4, 1), dtype=np.uint8)
 TIMESTEPS = [0, 500]
@@ -52,8 +54,11 @@ def total(path):
         return artifact.read("sum", (None, None), np.float64), int(artifact.attributes["rows"])
 
 
-def jacobians(net: nn.Module, indices: range, draws: int):
-    """J [pixels, p] and v [pixels] of every row, in float64 and with convolutions channels last."""
+def jacobians(net: nn.Module, indices: range, draws: int, shared: bool = False):
+    """J [pixels, p] and v [pixels] of every row, in float64 and with convolutions channels last.
+
+    v is each image's own, also where the noise of x_t is shared.
+    """
     net = net.double()
     for i in indices:
         image = to_model_space(IMAGES[i : i + 1]).double()
@@ -63,6 +68,9 @@ def jacobians(net: nn.Module, indices: range, draws: int):
                     torch.from_numpy(image_noise(purpose, 4, t, draw, range(i, i + 1), (1, 5, 4))).double()
                     for purpose in ("gradients/train", "probes/train")
                 )
+                if shared:
+                    stream = generator("gradients", 4, t, draw, "shared")
+                    noise = torch.from_numpy(stream.standard_normal((1, 5, 4), dtype=np.float32)).double()
                 abar = SCHEDULE.alphas_cumprod[t].double()
                 e = net(abar.sqrt() * image + (1 - abar).sqrt() * noise, torch.tensor([t])).sample.flatten()
                 rows = []
@@ -73,9 +81,11 @@ def jacobians(net: nn.Module, indices: range, draws: int):
                 yield torch.stack(rows).numpy(), v.flatten().numpy()
 
 
-def test_the_sum_equals_a_dense_float64_evaluation(tmp_path):
-    found, rows = total(run(tmp_path, range(15, 18)))
-    expected = sum(np.outer(J.T @ v, J.T @ v) for J, v in jacobians(network(), range(15, 18), 2))
+@pytest.mark.parametrize("noise", ["own", "shared"])
+def test_the_sum_equals_a_dense_float64_evaluation(tmp_path, noise):
+    found, rows = total(run(tmp_path, range(15, 18), settings(noise=noise)))
+    rows_of = jacobians(network(), range(15, 18), 2, noise == "shared")
+    expected = sum(np.outer(J.T @ v, J.T @ v) for J, v in rows_of)
     assert rows == 3 * 2 * 2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
@@ -107,6 +117,19 @@ def test_the_kernel_does_not_depend_on_batches_or_shards(tmp_path, projection):
         assert artifact.attributes["rows"] == rows == 37 * 2 * 2
     np.testing.assert_allclose(joined, whole / rows, rtol=1e-5, atol=1e-7 * np.abs(whole).max())
     assert np.linalg.eigvalsh(joined).min() > -1e-12 * np.abs(joined).max()
+
+
+def test_a_kernel_goes_with_features_of_other_noise(tmp_path):
+    chosen = settings(output="loss", noise="shared", draws=1)
+    gradients = SplitGradients(network(), SCHEDULE, chosen, split="train", rows=16)
+    blocks = features.project(gradients, PixelInputs(IMAGES), range(3), tmp_path)
+    shard = tmp_path / "features.h5"
+    features.write([shard], "toy", "w", torch.float32, gradients, range(3), blocks)
+    summed, rows = total(part := run(tmp_path, range(3)))
+    join_kernel([part], tmp_path / "joined.h5")
+    read = Shards([shard])
+    assert read.settings["noise"] == "shared"
+    np.testing.assert_allclose(read_kernel(tmp_path / "joined.h5", read), summed / rows, rtol=1e-12)
 
 
 def test_another_shard_or_a_missing_one_is_refused(tmp_path):

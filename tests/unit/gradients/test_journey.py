@@ -14,7 +14,7 @@ from das.diffusion.process import to_pixels
 from das.diffusion.sampling import GenerationSettings
 from das.errors import UserError
 from das.gradients import journey
-from das.noise import image_noise
+from das.noise import generator, image_noise
 
 GENERATION = GenerationSettings(count=19, seed=3, steps=4)
 TIMESTEPS = [750, 500, 250, 0]
@@ -58,9 +58,19 @@ def slow_journey(network, x):
         x = to.sqrt() * x0 + (1 - to).sqrt() * e
 
 
-@pytest.mark.parametrize("output", ["loss", "mean"])
-def test_features_equal_a_float64_loop_over_the_sampling(tmp_path, output):
-    chosen = settings(output=output, projection="none", normalise=output == "mean")
+def own_noise(t, draw, i):
+    return image_noise("gradients/gen", 4, t, draw, range(i, i + 1), (1, 8, 8))
+
+
+def shared_noise(t, draw, i):
+    return generator("gradients", 4, t, draw, "shared").standard_normal((1, 1, 8, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("output", "noise", "keyed"), [("loss", "own", own_noise), ("mean", "shared", shared_noise)]
+)
+def test_features_equal_a_float64_loop_over_the_sampling(tmp_path, output, noise, keyed):
+    chosen = settings(output=output, projection="none", normalise=output == "mean", noise=noise)
     found = run(tmp_path, range(15, 18), chosen)
     network = trained().network.double()
     for row, i in enumerate(range(15, 18)):
@@ -68,7 +78,7 @@ def test_features_equal_a_float64_loop_over_the_sampling(tmp_path, output):
         parts = []
         for t, x0 in slow_journey(network, start):
             for draw in range(2):
-                eps = torch.from_numpy(image_noise("gradients/gen", 4, t, draw, range(i, i + 1), (1, 8, 8)))
+                eps = torch.from_numpy(keyed(t, draw, i))
                 abar = SCHEDULE.alphas_cumprod[t].double()
                 e = network(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, torch.tensor([t])).sample
                 value = (e - eps).square().mean() if output == "loss" else e.mean()

@@ -30,6 +30,7 @@ def check(change):
             r"found the text '1e-4', expected a number; .*1\.0e-4",
         ),
         ({"source": {"kind": "mnist"}}, r"source\.kind: found 'mnist', allowed is artbench, celeba"),
+        ({"gradients": {"noise": "common"}}, r"gradients\.noise: found 'common', allowed is own, shared"),
         ({"lds": {"train_seeds": []}}, r"lds\.train_seeds: found \[\], allowed is at least 1 entries"),
         ({"lds": {"train_seeds": [1, 1]}}, r"lds\.train_seeds: found \[1, 1\], allowed is no entry twice"),
         ({"train": {"checkpoints": [0, 50]}}, r"train\.checkpoints\.0: found 0, allowed is at least 1"),

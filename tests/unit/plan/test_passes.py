@@ -36,18 +36,22 @@ def stand(*files):
 
 
 SIX = ("loss", "loss_normalised", "squared", "mean", "mean_weighted", "mean_by_timestep")
+SHARED = ("loss_shared", "loss_normalised_shared", "squared_shared", "mean_shared")
 
 
 @pytest.mark.parametrize(
     "table", ["lds.csv", "lds.png", "lds_pairs.csv", "lds_queries.csv", "lds_subsets.png"]
 )
-def test_all_features_of_the_table_are_made_in_one_pass_over_a_shard(plan, table):
+def test_features_of_the_table_are_made_in_a_pass_over_a_shard_for_each_noise(plan, table):
     """Of the ensemble's member three; of the checkpoint the loss alone, which is no company."""
     member = ("loss_normalised", "squared", "mean", "@seed-5")
     assert shared(plan, "--cores", "2", f"results/tiny/{table}") == {
         (*SIX, "", "train"): "000|001",
         (*SIX, "", "val"): "000",
         (*SIX, "", "gen"): "000",
+        (*SHARED, "", "train"): "000|001",
+        (*SHARED, "", "val"): "000",
+        (*SHARED, "", "gen"): "000",
         (*member, "train"): "000|001",
         (*member, "val"): "000",
         (*member, "gen"): "000",
@@ -81,6 +85,7 @@ def test_scores_of_a_split_ask_for_others_where_the_lds_chooses_their_damping(pl
         (["report.html", "lds_trak.csv"], ("loss", "mean_weighted")),
         (["counterfactual.csv"], ("loss", "squared", "mean", "mean_weighted")),
         (["gradients/mean/train/shard-000.h5", "gradients/loss/train/shard-000.h5"], ("loss", "mean")),
+        (["lds_das.csv", "lds_das_shared.csv"], None),
         (["gradients/magic/train/shard-000.h5", "lds_magic.csv", "cost.csv", "lds_journey_trak.csv"], None),
     ],
 )
@@ -108,7 +113,8 @@ def test_what_stands_is_not_in_company(plan):
     stand(*(f"{G}/{name}/train/shard-000.h5" for name in SIX[:5]), f"{G}/mean/train/shard-001.h5")
     found = {key: shards for key, shards in shared(plan, target).items() if key[-2:] == ("", "train")}
     assert found == {
-        ("loss", "loss_normalised", "squared", "mean_weighted", "mean_by_timestep", "", "train"): "001"
+        ("loss", "loss_normalised", "squared", "mean_weighted", "mean_by_timestep", "", "train"): "001",
+        (*SHARED, "", "train"): "000|001",
     }
 
 

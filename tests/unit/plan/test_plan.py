@@ -79,6 +79,11 @@ MISTAKES = {
         dataset,
         "config/config.yaml: features.mine.parameters: found '(', allowed is a regular expression",
     ),
+    "noise of no kind": (
+        {"features": {"mine": {"output": "loss", "noise": "common"}}},
+        dataset,
+        "config/config.yaml: features.mine.noise: found 'common', allowed is own, shared",
+    ),
     "checkpoints that are not saved": (
         {"datasets": {"digits": {"train": {"checkpoints": []}}}},
         lambda plan: method(plan, "tracin", "digits"),

@@ -164,11 +164,12 @@ class FeatureExtractor(ABC):
             images: [n, C, H, W], pixels in [-1, 1] or latents; [n, T, C, H, W] where an image has a version
                 of its own for each timestep.
             timesteps: T of them.
-            noise: [n * T, C, H, W], image-major: that of image 0 at every timestep first.
+            noise: [n * T, C, H, W], image-major: that of image 0 at every timestep first; [T, C, H, W] where
+                all images share it.
             rows_per_batch: how many rows go through the model at once; it moves results by rounding only.
             condition: embedded captions of the images [n, L, D], for a conditional model.
-            target: what the output function sees beside the prediction, of the shape of the noise; the
-                noise itself without it.
+            target: what the output function sees beside the prediction, [n * T, C, H, W]; the noise without
+                it.
 
         Yields:
             Which gradient; the numbers of the rows, image * T + position of the timestep, int64 [R]; and
@@ -179,7 +180,7 @@ class FeatureExtractor(ABC):
                 has to be normalised is zero.
         """
         count, per_image = len(images), len(timesteps)
-        if noise.shape != (count * per_image, *images.shape[-3:]):
+        if noise.shape[0] not in (count * per_image, per_image) or noise.shape[1:] != images.shape[-3:]:
             raise ValueError(f"noise is {tuple(noise.shape)} for {count} images at {per_image} timesteps")
         device = self.projection.device
         steps = torch.as_tensor(list(timesteps), device=device)
@@ -190,7 +191,7 @@ class FeatureExtractor(ABC):
                 index = torch.arange(start, min(start + rows_per_batch, count * per_image), device=device)
                 image, timestep = index // per_image, steps[index % per_image]
                 clean = images[image] if images.dim() == 4 else images.flatten(0, 1)[index]
-                eps = noise[index.cpu()].to(device)
+                eps = noise[index.cpu() % len(noise)].to(device)
                 rows = Rows(
                     self.schedule.add_noise(clean, eps, timestep),
                     eps if target is None else target[index.cpu()].to(device),

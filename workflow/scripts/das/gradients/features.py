@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ from das.plan.work import OWN, relative_work
 # Images between two saved states of unfinished work.
 IMAGES_PER_BLOCK = 16
 
+GradientNoise = Literal["own", "shared"]
+
 
 @dataclass(frozen=True)
 class FeatureSettings:
@@ -49,7 +51,8 @@ class FeatureSettings:
 
     `parameters` is a regular expression that is searched for in the names of the trained parameters; those
     that match are covered. `by_timestep` keeps the timesteps apart; otherwise they are averaged with
-    `timestep_weights`, see `das.diffusion.process.timestep_weights`.
+    `timestep_weights`, see `das.diffusion.process.timestep_weights`. Every image has a `noise` of its
+    "own", or it is "shared": at a timestep and draw the same for all images of every split.
     """
 
     output: str
@@ -65,6 +68,7 @@ class FeatureSettings:
     parameters: str = ""
     by_timestep: bool = False
     timestep_weights: TimestepWeights = "uniform"
+    noise: GradientNoise = "own"
 
 
 class SplitGradients:
@@ -72,7 +76,7 @@ class SplitGradients:
 
     Args:
         settings: of one feature, or of several that share a pass.
-        split: names the noise, so that no two splits share it.
+        split: names the noise that images have of their own, so that no two splits share it.
         rows: how many (image, timestep) pairs to run at once; changes rounding only.
         precision: of matrix products, for which the network is prepared.
         timesteps: in place of those that the settings choose.
@@ -156,7 +160,7 @@ class SplitGradients:
             torch.zeros(len(block), *self.shapes[position], device=self.device) for position in positions
         ]
         for draw in range(self.common.draws):
-            noise = self.noise(f"gradients/{self.split}", draw, keys, clean)
+            noise = self._noise(draw, keys, clean)
             with self._naming(block):
                 found = self._gradients.features(wanted, clean, self.timesteps, noise, self.rows, condition)
             for total, of_draw in zip(totals, found, strict=True):
@@ -177,16 +181,23 @@ class SplitGradients:
         Raises:
             UserError: a gradient is not finite.
         """
-        noise = self.noise(f"gradients/{self.split}", draw, block, clean)
+        noise = self._noise(draw, block, clean)
         with self._naming(block):
             for _, _, projected in self._gradients.batches(
                 [self._wanted[0].gradient], clean, self.timesteps, noise, self.rows, condition, target
             ):
                 yield projected
 
-    def noise(self, purpose: str, draw: int, keys: range | Sequence[str], clean: Tensor) -> Tensor:
+    def keyed_noise(self, purpose: str, draw: int, keys: range | Sequence[str], clean: Tensor) -> Tensor:
         """Noise for every (image, timestep) pair of some images, see `das.diffusion.process.noise_rows`."""
         return noise_rows(purpose, self.common.seed, self.timesteps, draw, keys, tuple(clean.shape[-3:]))
+
+    def _noise(self, draw: int, keys: range | Sequence[str], clean: Tensor) -> Tensor:
+        """The noise of x_t: of every pair, or where it is shared of every timestep."""
+        if self.common.noise == "shared":
+            # As of a single image, whose name is the same in every split.
+            return self.keyed_noise("gradients", draw, ["shared"], clean)
+        return self.keyed_noise(f"gradients/{self.split}", draw, keys, clean)
 
     @contextmanager
     def _naming(self, block: range) -> Iterator[None]:

@@ -6,8 +6,9 @@ standard normal, s = P J^T v is the projected gradient of <v, eps_theta(x_t, t)>
     H = E_{i,t,v} [s s^T] = P E_{i,t} [J^T J] P^T,
 
 because E [v v^T] = 1: an unbiased estimate of the Gauss-Newton matrix of the denoising loss from one more
-pass over the training images, with one v per image, timestep and noise draw. x_t has the noise of the
-features.
+pass over the training images, with one v per image, timestep and noise draw. It is unbiased with any such v;
+their independence makes its variance fall with the number of images. So every v is an image's own, also where
+the noise of x_t is shared (setting `noise` of the kernel, whatever that of the features).
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _add(total: Tensor, gradients: SplitGradients, inputs: Inputs, block: range)
     """Add s s^T of all rows of a block of images, batch by batch: float64 [k, k]."""
     clean, condition = inputs.clean(block).to(gradients.device), inputs.condition(block)
     for draw in range(gradients.common.draws):
-        probes = gradients.noise(f"probes/{gradients.split}", draw, block, clean)
+        probes = gradients.keyed_noise(f"probes/{gradients.split}", draw, block, clean)
         for batch in gradients.batches(block, clean, condition, draw, probes):
             s = batch.double()
             total.addmm_(s.T, s)

@@ -1,8 +1,8 @@
 """Features of generated images along the way on which they were sampled: Journey-TRAK (arXiv 2312.06205).
 
 At each step t of the sampler the model predicts the image x0 without noise. The feature of a query is the
-mean over the steps of the projected gradients at add_noise(predicted x0, eps, t), with the output function
-and the noise eps of the training features that it is compared with.
+mean over the steps of the projected gradients at add_noise(predicted x0, eps, t), with the settings of the
+training features that it is compared with, but for the timesteps.
 """
 
 from __future__ import annotations
