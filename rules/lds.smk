@@ -1,6 +1,6 @@
 """Scores, and how well they predict the losses of retrained models.
 
-Needs results/{dataset}/gradients/, errors/, images/, subsets.h5 and lds/losses/.
+Needs results/{dataset}/gradients/, errors/, images/, patches/, subsets.h5 and lds/losses/.
 Makes results/{dataset}/predictions/, lds_{method}.csv, lds/statistics/, lds.csv, lds.png, lds_queries.csv,
 lds_pairs.csv, lds_subsets.csv, lds_subsets.png and scores/.
 """

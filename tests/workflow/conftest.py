@@ -19,7 +19,7 @@ METHODS = [
     "raw_kernel",
     "clip_cos",
     "tracin",
-    "trak",
+    "nda",
     "journey_trak",
     "dtrak",
     "das",

@@ -181,6 +181,7 @@ def test_a_changed_learning_rate_rebuilds_everything_but_the_images(undisturbed)
         "measure_errors",
         "join_errors",
         "embed_images",
+        "compare_patches",
         *GRADIENTS,
         "train_ensemble_unet",
         "train_subset_models",

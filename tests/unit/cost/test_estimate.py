@@ -132,6 +132,7 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "train_model": 1,
         "generate_images": 1,
         "join_images": 1,
+        "compare_patches": 2 * 2,
         "measure_errors": 5,
         "join_errors": 1,
         # Six kinds of features together, four with shared noise, and the loss at three checkpoints.

@@ -12,6 +12,7 @@ CONFIG = {
         "both": {"by_timestep": True, "timestep_weights": "signal"},
     },
     "kernels": {"gauss_newton": {}},
+    "patches": {"small": {}, "large": {}},
     "clip": {"model": None},
     "methods": {},
 }
@@ -43,6 +44,9 @@ def of(entry):
         ({"score": "trak"}, r"methods\.m\.features: trak needs one of loss, apart"),
         ({"score": "trak", "features": "los"}, r"methods\.m\.features: found 'los', allowed are loss"),
         ({"score": "raw_cos", "features": "loss"}, r"m\.features: raw_cos works on no features"),
+        ({"score": "nda"}, r"m\.patches: found None, nda needs one of small, large"),
+        ({"score": "nda", "patches": "tiny"}, r"m\.patches: found 'tiny', nda needs one of small, large"),
+        ({"score": "raw_cos", "patches": "small"}, r"m\.patches: raw_cos compares no patches"),
         ({"score": "raw_cos", "over": "seeds"}, r"m\.over: raw_cos works on no features"),
         (
             {"score": "das", "features": "apart"},

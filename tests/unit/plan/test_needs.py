@@ -87,13 +87,15 @@ def jobs(name, settings):
     shard = min(split["train"], jobs["images_per_shard"])
     features = [settings["gradients"] | entry for entry in CONFIG["features"].values()]
     kernel = settings["gradients"] | CONFIG["kernels"]["gauss_newton"]
-    half = int(settings["lds"]["fraction"] * split["train"])
+    half, queries = int(settings["lds"]["fraction"] * split["train"]), settings["generate"]["count"]
+    compared = [needs.patches(max(queries, split["val"]), each) for each in CONFIG["patches"].values()]
     return {
         "train_model": needs.train(split["train"], saved=4),
         "train_subset_models": needs.train(half, jobs["models_per_job"]),
         "evaluate_subset_models": needs.evaluate(jobs["models_per_job"]),
         "measure_pilot": needs.pilot(),
-        "generate_images": needs.generate(settings["generate"]["count"]),
+        "generate_images": needs.generate(queries),
+        "compare_patches": max(compared, key=lambda need: need.runtime),
         "measure_errors": needs.errors(shard),
         "project_gradients": needs.gradients(shard, *features),
         "sketch_kernel": needs.kernel(shard, kernel),

@@ -74,6 +74,16 @@ MISTAKES = {
         lambda plan: shards.gradient_settings(plan, at(dataset="tiny", kernel="magic")),
         "kernels: no 'magic', known are gauss_newton",
     ),
+    "unknown patches": (
+        {},
+        lambda plan: shards.patch_settings(plan, at(patches="magic")),
+        "patches: no 'magic', known are one_scale, two_scales",
+    ),
+    "patches that cannot be halved": (
+        {"patches": {"two_scales": {"halved": 7}}},
+        dataset,
+        "config/config.yaml: patches.two_scales.halved: found 7, allowed is",
+    ),
     "expression that is not valid": (
         {"features": {"mine": {"output": "loss", "parameters": "("}}},
         dataset,

@@ -43,6 +43,7 @@ class Toy:
         self.query_images = random.integers(0, 256, (Q, 3, 3, 1), dtype=np.uint8)
         self.embeddings = random.normal(size=(N, 7)).astype(np.float32)
         self.query_embeddings = random.normal(size=(Q, 7)).astype(np.float32)
+        self.patch_weights = random.random((N, Q)).astype(np.float32)
         self.membership = random.random((S, N)) < 0.5
         self.retrained = random.random((M, N)) < 0.5
         self.losses = random.random((2, M, 3, Q)).astype(np.float32)  # [seeds, M, draws, Q]
@@ -60,6 +61,7 @@ class Toy:
                     "embeddings", "embeddings", self.query_embeddings, "query_embeddings.h5", weights="c"
                 )
             ],
+            "patch_weights": [self.array("patches", "weights", self.patch_weights, weights="")],
             "retrained_subsets": [
                 self.array("subsets", "membership", self.retrained, "retrained.h5", weights="")
             ],
@@ -148,6 +150,7 @@ class Toy:
             "raw_kernel": lambda: np.maximum(pixel_inner, 0) ** 2,
             "clip_dot": lambda: clip[0] @ clip[1].T,
             "clip_cos": lambda: cosines(*clip),
+            "nda": lambda: self.patch_weights.T.astype(np.float64),
             "empirical_influence": lambda: np.array(
                 [[np.mean(y[~seen, q]) - np.mean(y[seen, q]) for seen in self.retrained.T] for q in range(Q)]
             ),
@@ -578,7 +581,7 @@ def test_predictions_say_what_their_files_cost(tmp_path):
             file.attrs["seconds"] = 100.0 * seconds
     with h5py.File(files[0], "a") as file:
         file.attrs["training_seconds"] = 5000.0
-    none = ("train_embeddings", "query_embeddings", "retrained_losses")
+    none = ("train_embeddings", "query_embeddings", "patch_weights", "retrained_losses")
     with predict(toy, "das", without=none) as file:
         own = file.attrs["cost_seconds"] - 5000 - 100 * sum(range(len(files)))
         assert 0 < own < 100

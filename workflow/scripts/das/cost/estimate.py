@@ -26,8 +26,10 @@ from das.noise import BLOCK
 from das.pipelines.families import base_model_folder
 from das.plan.methods import SPLITS as QUERIES
 from das.plan.methods import ConfiguredMethod, configured_methods, evaluated_methods
+from das.plan.needs import COMPARED
 from das.plan.passes import same_rows
 from das.plan.shards import gradients_of
+from das.plan.unet_size import unet_size
 from das.plan.work import SPLITS, Work
 
 # Seconds per FLOP relative to those of a forward pass, by kind of pass. Medians of five interleaved passes of
@@ -71,7 +73,7 @@ class RuleCost:
     rule: str
     jobs: int
     rows: int = 0
-    """Rows through the network, in all jobs."""
+    """Rows through the network, in all jobs; where patches are compared, queries."""
     longest: float = 0
     """Rows of the longest job; where jobs differ in what a row takes, average ones that take as long."""
     flops: float = 0
@@ -95,8 +97,8 @@ class Estimator:
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: of config/config.yaml, at least `features`, `kernels`, `clip`, `methods`, `attributions`,
-            `evaluation`.
+        config: of config/config.yaml, at least `features`, `kernels`, `patches`, `clip`, `methods`,
+            `attributions`, `evaluation`.
         tflops: sustained TFLOP/s by precision.
     """
 
@@ -136,6 +138,7 @@ class Estimator:
             self._train_ensemble(),
             *self._generate_images(),
             *self._embed_images(),
+            self._compare_patches(),
             self._measure_errors(),
             self._join_errors(),
             *self._project_gradients(),
@@ -462,6 +465,34 @@ class Estimator:
         fetched = RuleCost("fetch_clip_model", int(base_model_folder(model) != model), disk=CLIP_BYTES)
         return [fetched, RuleCost("embed_images", len(SPLITS), memory=PROCESS_BYTES + CLIP_BYTES, disk=size)]
 
+    def _compare_patches(self) -> RuleCost:
+        """Comparisons of patches, of which a query is a row."""
+        asked = {(method.patches, split) for method in self._methods for split in self._scored(method)}
+        seen = unet_size(self._settings["model"]["unet"])
+        jobs = [
+            (
+                self._counts[split],
+                self._work.comparison(self._config["patches"][name], seen.channels, seen.side),
+            )
+            for name, split in asked
+            if name is not None
+        ]
+        if not jobs:
+            return RuleCost("compare_patches", 0)
+        rows, work = sum(count for count, _ in jobs), sum(count * flops for count, flops in jobs)
+        gpu = self._settings["jobs"]["gpus"] > 0
+        return RuleCost(
+            "compare_patches",
+            len(jobs),
+            rows,
+            max(count * flops for count, flops in jobs) * rows / work,
+            work / rows,
+            self._tflops["fp32"],
+            COMPARED * gpu,
+            PROCESS_BYTES + self._input_bytes(*SPLITS) + COMPARED * (not gpu),
+            4 * rows * self._counts["train"],
+        )
+
     def _judging(self) -> list[RuleCost]:
         disk = sum(self._prediction_bytes(method.rule.damped, method.splits) for method in self._methods)
         memory = self._scoring_bytes() + self._prediction_bytes()
@@ -535,8 +566,8 @@ def estimate_costs(
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: of config/config.yaml, at least `features`, `kernels`, `clip`, `methods`, `attributions`,
-            `evaluation`.
+        config: of config/config.yaml, at least `features`, `kernels`, `patches`, `clip`, `methods`,
+            `attributions`, `evaluation`.
         tflops: sustained TFLOP/s of the device for "fp32", "fp16" and "bf16".
 
     Returns:

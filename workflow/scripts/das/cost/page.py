@@ -46,7 +46,8 @@ _METHOD = """\
 
 - **FLOPs** of a row, one (image, timestep) pair through the UNet, are counted on the network that the
   configuration describes, built without memory for its weights, the backward passes too. Features that see
-  the same rows share the forward pass, as when one command makes them all.
+  the same rows share the forward pass, as when one command makes them all. A row of `compare_patches` is a
+  query: its products in float64 count twice, an exponential as 200. No GPU was measured for that either.
 - **Overheads** are time per FLOP relative to a forward pass, measured on a CPU (one thread, float32, CIFAR's
   UNet): {overheads}. Two smaller networks were within a quarter of them. On a GPU, where small
   operations cost relatively more, they have not been measured.

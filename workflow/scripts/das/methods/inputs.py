@@ -15,7 +15,7 @@ from typing import Any
 
 from das.errors import UserError
 
-PLACEHOLDERS = ("split", "space", "features", "kernel", "variant", "journey", "shard", "model")
+PLACEHOLDERS = ("split", "space", "features", "kernel", "patches", "variant", "journey", "shard", "model")
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Files:
 
     Attributes:
         where: their path within the results of a data set, with placeholders: {split} is that of the queries,
-            {space} is "images" or, of latent models, "latents", {features} and {kernel} are what the method
-            names, {variant} is each of the models that its scores are averaged over, {journey} is where
-            queries are taken along their sampling, {shard} is every shard of a split, and {model} every model
-            that methods learn from. A path with something that a method does not name is left out.
+            {space} is "images" or, of latent models, "latents", {features}, {kernel} and {patches} are what
+            the method names, {variant} is each of the models that its scores are averaged over, {journey} is
+            where queries are taken along their sampling, {shard} is every shard of a split, and {model} every
+            model that methods learn from. A path with something that a method does not name is left out.
         step: what they were computed in, for tables of what a method costs; None if not for its sake.
     """
 
@@ -211,6 +211,12 @@ for _declared in (
         },
         "das.scoring.inputs:EmbeddingInput",
         missing=_lacks_clip,
+    ),
+    Input(
+        "patches",
+        {"patch_weights": "posterior weights of the image's patches for those of the noised query, [Q, n]"},
+        {"patch_weights": Files("patches/{patches}/{split}.h5", "comparison of patches")},
+        "das.scoring.inputs:PatchInput",
     ),
     Input(
         "retraining",

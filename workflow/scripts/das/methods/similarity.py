@@ -1,6 +1,7 @@
 """Similarity of images: baselines that know nothing of the model (arXiv 2311.00500).
 
-Of pixels, in whose place the latents of a latent model stand, as published; and of CLIP's image embeddings.
+Of pixels, in whose place the latents of a latent model stand, as published; of CLIP's image embeddings; and
+of patches (`das.diffusion.patches`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,16 @@ def clip_dot(block: Block) -> Product:
 def clip_cos(block: Block) -> Product:
     """c_q · c_i / (‖c_q‖ ‖c_i‖), c CLIP's embedding of an image. Source: arXiv 2311.00500."""
     return Product(unit(block.query_embeddings), unit(block.train_embeddings))
+
+
+@method(inputs=("patches",), magnitude=True)
+def nda(block: Block) -> Floats:
+    """Σ_p Σ_y w_py, p the patches of x_t, the noised query, and y those of image i.
+
+    w_py ∝ exp(-‖p - √abar_t y‖² / 2 (1 - abar_t)), of sum 1 over the patches of all images. After NDA, arXiv
+    2510.14269.
+    """
+    return block.patch_weights
 
 
 def unit(rows: Floats) -> Floats:

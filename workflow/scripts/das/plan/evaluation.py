@@ -30,6 +30,7 @@ def scoring_parts(plan: Plan, wildcards: Wildcards) -> dict[str, list[list[str]]
         "space": FAMILIES[settings["model"]["family"]].space,
         "features": method.features,
         "kernel": method.kernel,
+        "patches": method.patches,
         "journey": JOURNEY if method.queries == "journey" else "",
     }
     declared = {

@@ -46,7 +46,8 @@ class ConfiguredMethod:
     Attributes:
         name: of the entry.
         rule: the scoring rule.
-        features, kernel: entries of `features` and `kernels` that it uses; None for the features' own kernel.
+        features, kernel, patches: entries of `features`, `kernels` and `patches` that it uses; without a
+            kernel, the features' own.
         over: what its scores are averaged over, one of `OVER`, or None.
         queries: "journey" for queries along their sampling steps, else None.
         dimension: to which features are folded, None for all of them.
@@ -58,6 +59,7 @@ class ConfiguredMethod:
     rule: Method
     features: str | None = None
     kernel: str | None = None
+    patches: str | None = None
     over: str | None = None
     queries: str | None = None
     dimension: int | None = None
@@ -87,6 +89,11 @@ class ConfiguredMethod:
         rule, known = self.rule, ", ".join(config["features"])
         if self.damping is not None and not rule.damped:
             raise UserError(f"{key}.damping: {rule.name} has no damping; remove it")
+        if "patches" in rule.inputs and self.patches not in config["patches"]:
+            compared = ", ".join(config["patches"])
+            raise UserError(f"{key}.patches: found {self.patches!r}, {rule.name} needs one of {compared}")
+        if "patches" not in rule.inputs and self.patches is not None:
+            raise UserError(f"{key}.patches: {rule.name} compares no patches and has no use for it")
         if rule.needs_features and self.features is None:
             raise UserError(f"{key}.features: {rule.name} needs one of {known}")
         if self.features is not None and self.features not in config["features"]:

@@ -30,6 +30,8 @@ START = 300
 FORWARD, TRAINING, GRADIENTS = (1.0, 0.4), (3.6, 1.9), (3.9, 1.8)
 # Images that generation and the autoencoder work on at once, and whose gradients are summed up.
 GENERATED, ENCODED, SUMMED = 64, 8, 16
+# Bytes that comparing patches holds at once: blocks of `das.jobs.blocks`, of distances, logs and patches.
+COMPARED = 4 * 2**27
 # Stable Diffusion 1 beside its UNet, in float32; its autoencoder's FLOPs for a picture, in those of its UNet;
 # trained parameters of an adapter, for each rank; bytes of a picture.
 SD_BYTES, SD_ENCODER, SD_ADAPTER, SD_PICTURE = 4 * 207e6, 10, 0.2e6, 3 * 512**2
@@ -134,6 +136,12 @@ class JobNeeds:
     def encode(self, images: int) -> Needs:
         """Encoding so many images and their mirror images to latents."""
         return self._model_job(FORWARD, 2 * images * SD_ENCODER, ENCODED, {}, disk=self._images("train"))
+
+    def patches(self, images: int, settings: Mapping[str, Any]) -> Needs:
+        """Comparing the patches of so many queries with those of the training images."""
+        work = images * self._work.comparison(settings, self._size.channels, self._size.side)
+        memory = PROCESS + self._inputs() + COMPARED
+        return _needs(work / self._speed("fp32"), memory, 8 * images * self._work.images["train"])
 
     def score(self, dimension: int) -> Needs:
         """Scores, or what they predict, from features of so many numbers; none for other inputs."""

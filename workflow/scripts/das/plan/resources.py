@@ -13,7 +13,7 @@ from das.plan.needs import JobNeeds, Needs
 from das.plan.passes import pass_settings
 from das.plan.plan import Plan, Wildcards
 from das.plan.pools import counterfactual
-from das.plan.shards import gradient_settings, gradients_of
+from das.plan.shards import gradient_settings, gradients_of, patch_settings
 from das.plan.work import Work
 
 # Of docs/cost.md: a data set's own, and that of config/economical.yaml.
@@ -59,6 +59,8 @@ def needs(
         return job.kernel(work.longest_shard("train"), gradient_settings(plan, wildcards))
     if kind == "join_kernel":
         return job.join_kernel(gradient_settings(plan, wildcards))
+    if kind == "patches":
+        return job.patches(work.images[wildcards.split], patch_settings(plan, wildcards))
     if kind == "score":
         method = plan.method(wildcards)
         if method.features is None:
@@ -81,7 +83,7 @@ def settings_json(plan: Plan, wildcards: Wildcards) -> str:
 
 def costed_json(plan: Plan, wildcards: Wildcards) -> str:
     """The sections of the configuration that decide what is made, as JSON."""
-    costed = ("features", "kernels", "clip", "methods", "attributions", "evaluation")
+    costed = ("features", "kernels", "patches", "clip", "methods", "attributions", "evaluation")
     return json.dumps({name: plan.config[name] for name in costed})
 
 

@@ -69,3 +69,16 @@ def gradients_of(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> Setti
 def gradient_settings_json(plan: Plan, wildcards: Wildcards) -> str:
     """The same as JSON."""
     return json.dumps(gradient_settings(plan, wildcards))
+
+
+def patch_settings(plan: Plan, wildcards: Wildcards) -> Settings:
+    """How the patches that a path names are compared."""
+    if wildcards.patches not in plan.config["patches"]:
+        raise UserError(f"patches: no {wildcards.patches!r}, known are {', '.join(plan.config['patches'])}")
+    found: Settings = plan.config["patches"][wildcards.patches]
+    return found
+
+
+def patch_settings_json(plan: Plan, wildcards: Wildcards) -> str:
+    """The same as JSON."""
+    return json.dumps(patch_settings(plan, wildcards))

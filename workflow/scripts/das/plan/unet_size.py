@@ -35,7 +35,8 @@ class UNetSize:
         parameters: number of them.
         flops: of a forward pass, a multiply-add counted as two.
         numbers: in the outputs of all its layers.
-        input: numbers in what it sees.
+        channels, side: of what it sees.
+        input: numbers in that.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -47,8 +48,9 @@ class UNetSize:
         # UNet2DModel with scale_shift scales as well as shifts.
         self._shifts = 2 if config.get("resnet_time_scale_shift") == "scale_shift" else 1
         self._condition: int = config.get("cross_attention_dim") or 0  # width of a caption's tokens
-        area = side(config["sample_size"]) ** 2
-        self.input = config["in_channels"] * area
+        self.channels, self.side = config["in_channels"], side(config["sample_size"])
+        area = self.side**2
+        self.input = self.channels * area
 
         self._linear(channels[0], self._embedding, 1)
         self._linear(self._embedding, self._embedding, 1)

@@ -25,6 +25,17 @@ def relative_work(outputs: Iterable[str]) -> float:
     return (1 + 2 * len(set(outputs))) / 3
 
 
+# FLOPs in float32 that a pair of patches takes besides its products, in float64, of which each counts as two:
+# the exponential. Measured on a CPU.
+PAIR = 200
+
+
+def pairs(side: int, size: int) -> int:
+    """Pairs of places along a side that are compared: those at the border with themselves alone."""
+    inner = max(0, side - size + 1)
+    return inner**2 + side - (size + 1) % 2 - inner
+
+
 # The pilot that says at which timesteps retrained models differ. Over models and queries a spread is a mean
 # of hundreds of squares, so that four models will do; it changes slowly from one timestep to the next; and
 # what two draws of noise have in common is no noise.
@@ -142,6 +153,18 @@ class Work:
     def kept(settings: Mapping[str, Any]) -> int:
         """Features of one image that are stored."""
         return int(settings["timesteps"]) if settings.get("by_timestep") else 1
+
+    def comparison(self, settings: Mapping[str, Any], channels: int, side: int) -> float:
+        """FLOPs of comparing the patches of a query of that shape with those of all training images.
+
+        Args:
+            settings: an entry of `patches`.
+        """
+        scales = [(settings["size"], channels * settings["size"] ** 2)]
+        if settings["halved"] is not None:
+            scales.append((settings["halved"], channels * settings["halved"] ** 2 // 4))
+        work = sum(pairs(side, size) ** 2 * (2 * 2 * numbers + PAIR) for size, numbers in scales)
+        return float(len(settings["timesteps"]) * self.images["train"] * work)
 
     @property
     def journey(self) -> int:

@@ -289,6 +289,24 @@ class EmbeddingInput(OpenInput):
         return {"query_embeddings": self._query, "train_embeddings": self._train[rows.start : rows.stop]}
 
 
+class PatchInput(OpenInput):
+    """The input "patches": weights of the training images by how their patches explain a query."""
+
+    def __init__(self, files: Opened, scene: Scene) -> None:
+        self._path = _file(files, "patch_weights", "weights of patches")
+        with artifacts.read(self._path, "patches") as artifact:
+            self.artifact = artifact
+            self.n, self.queries = artifact.shape("weights")
+        self.width = self.queries
+
+    def block(self, rows: range, damping: Damping | None) -> dict[str, Any]:  # noqa: D102 -- inherited
+        with artifacts.read(self._path, "patches") as artifact:
+            weights = artifact.read(
+                "weights", (self.n, self.queries), np.float32, slice(rows.start, rows.stop)
+            )
+        return {"patch_weights": weights.T.astype(np.float64)}
+
+
 class RetrainingInput(OpenInput):
     """The input "retraining": which models saw which images, and what they lose on a split's queries."""
 
