@@ -10,7 +10,7 @@ from das.errors import UserError
 from das.lds.comparison import compare_pairs, compare_queries, compare_subsets, read_methods
 from das.lds.correlation import centre
 from das.lds.damping import held_out, undamped
-from das.lds.resampling import Resamples
+from das.lds.resampling import Halves, Resamples
 from das.lds.statistics import MethodStatistics, measure_statistics
 
 S, Q = 26, 7
@@ -96,18 +96,18 @@ def test_the_interval_of_the_difference_of_equals_covers_zero_as_often_as_it_say
     """Two predictions with noise of the same size; the bound allows for the number of trials alone."""
     trials, subsets = 150, 32
     random = np.random.default_rng(1)
-    resamples = replace(Resamples.draw(subsets, 1, seed=0), draws={})
+    splits = Resamples.draw(subsets, 1, seed=0).splits
+    few = Halves(splits.left[:30], splits.right[:30])
     covered = 0
     for _ in range(trials):
         measured = random.normal(1, 0.1, (subsets, 3))
         equals = []
-        for name in "ab":
+        for _ in range(2):
             prediction = measured + random.normal(0, 0.2, measured.shape)
             grid = prediction + random.normal(0, 0.02, (2, *measured.shape))  # dampings are much alike
-            statistics = measure_statistics(grid, measured, resamples, np.arange(1.0, 1 + len(grid)))
-            equals.append(MethodStatistics("toy", name, SETTINGS, "", {"val": statistics}))
-        row = compare_pairs(equals).iloc[0]
-        covered += row["ci_low"] <= 0 <= row["ci_high"]
+            equals.append(held_out(grid, measured, few)[0])
+        below, above = (equals[0] - equals[1]).interval
+        covered += below <= 0 <= above
     low, high = binom.interval(0.999, trials, 0.95)
     assert low <= covered <= high
 

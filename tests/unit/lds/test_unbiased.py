@@ -9,7 +9,7 @@ from scipy.stats import kendalltau, spearmanr, t
 from das.lds.damping import choose_held_out, held_out, held_out_queries, undamped
 from das.lds.estimate import Estimate
 from das.lds.resampling import Halves, Resamples
-from das.lds.unbiased import correlations, less_one
+from das.lds.unbiased import correlations, less_one, of_queries, of_queries_less_one
 
 
 def hoeffdings(x, y):
@@ -30,18 +30,23 @@ def test_it_is_the_mean_over_triples_on_every_part_and_less_each_sample(levels):
     prediction, measured = draw(size=(3, 9, 2)), draw(size=(9, 2))
     parts = random.integers(0, 2, (6, 9))
     parts[:, :4] = 1  # less one sample, three are left
-    by_query = correlations(prediction, measured, parts)
     whole, less = less_one(prediction, measured, parts)
-    np.testing.assert_allclose(whole, by_query.mean(0), atol=1e-15)
+    np.testing.assert_array_equal(whole, correlations(prediction, measured, parts))
     for b, p in itertools.product(range(6), range(3)):
         members = parts[b] == 1
-        for q in range(2):
-            expected = hoeffdings(prediction[p, members, q], measured[members, q])
-            assert by_query[q, b, p] == pytest.approx(expected, abs=1e-12)
+        expected = mean_hoeffdings(prediction[p, members], measured[members])
+        assert whole[b, p] == pytest.approx(expected, abs=1e-12)
         for s in range(9):
             others = members & (np.arange(9) != s)
             expected = mean_hoeffdings(prediction[p, others], measured[others])
             assert less[b, p, s] == pytest.approx(expected, abs=1e-12)
+    found, alone = of_queries(prediction[0], measured, parts), of_queries_less_one(prediction[0], measured)
+    for q in range(2):
+        x, y = prediction[0, :, q], measured[:, q]
+        expected = np.mean([hoeffdings(x[part == 1], y[part == 1]) for part in parts])
+        assert found[q] == pytest.approx(expected, abs=1e-12)
+        without = [hoeffdings(np.delete(x, s), np.delete(y, s)) for s in range(9)]
+        np.testing.assert_allclose(alone[:, q], [hoeffdings(x, y), *without], atol=1e-12)
 
 
 def test_with_spearmans_and_kendalls_it_makes_hoeffdings_identity_also_beyond_float32():
@@ -136,6 +141,15 @@ def test_held_out_is_unbiased_where_the_best_is_not():
         best.append(100 * correlations(prediction, measured, np.ones((1, 16), int)).max())
     assert abs(np.mean(chosen)) < 4 * np.std(chosen) / np.sqrt(len(chosen))
     assert np.mean(best) > 30
+
+
+def test_of_equally_good_dampings_the_first_is_chosen():
+    """Sums are exact: the same queries in another order have the same mean."""
+    random = np.random.default_rng(6)
+    measured, prediction = np.repeat(random.normal(size=(16, 1)), 30, axis=1), random.normal(size=(16, 30))
+    alike = np.stack([prediction, *(prediction[:, random.permutation(30)] for _ in range(4))])
+    _, chosen = held_out(alike, measured, Resamples.draw(16, 1, seed=0).splits)
+    assert (chosen == 0).all()
 
 
 def test_each_way_is_chosen_on_one_part_and_measured_on_the_other():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from das.lds.correlation import Counts, Floats
 from das.lds.estimate import Estimate
 from das.lds.resampling import Halves
-from das.lds.unbiased import correlations, less_one
+from das.lds.unbiased import less_one, of_queries
 
 
 def choose_held_out(found: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -44,8 +44,12 @@ def held_out_queries(
     prediction: Floats, measured: Floats, halves: Halves, chosen: NDArray[np.int64]
 ) -> Floats:
     """The same of each query in percent, [Q], with the dampings that were chosen for all queries."""
-    found = correlations(prediction, measured, halves.parts).reshape(-1, *chosen.shape, len(prediction))
-    return 100 * np.take_along_axis(found[:, ::-1], chosen[None, :, :, None], axis=3).mean((1, 2, 3))
+    others = np.stack([halves.right, halves.left])
+    total = np.zeros(measured.shape[1])
+    for damping in np.unique(chosen):
+        parts = others[chosen == damping]
+        total += len(parts) * of_queries(prediction[damping], measured, parts)
+    return 100 * total / chosen.size
 
 
 def undamped(prediction: Floats, measured: Floats) -> Estimate:

@@ -18,7 +18,7 @@ import numpy as np
 
 from das.lds.correlation import Floats
 from das.lds.estimate import Estimate
-from das.lds.unbiased import correlations, less_one
+from das.lds.unbiased import correlations, of_queries_less_one
 
 # Below it, a few subsets decide about the correction: its interval no longer covers (docs/accuracy.md).
 LEAST = 0.3
@@ -32,15 +32,9 @@ def reliability(draws: Floats) -> Estimate | None:
     """
     if len(draws) < 2:
         return None
-    _, subsets, queries = draws.shape
-    everything = np.ones((1, subsets), np.int64)
-    pairs = list(itertools.combinations(range(len(draws)), 2))
-    total = np.zeros(1 + subsets)  # of all subsets, and less each
-    for (a, b), query in itertools.product(pairs, range(queries)):
-        one = slice(query, query + 1)
-        whole, less = less_one(draws[a, None, :, one], draws[b, :, one], everything)
-        total += 2 * np.sin(np.pi / 6 * np.append(whole[0], less[0, 0]))
-    found = _of_mean(total / (len(pairs) * queries), len(draws))
+    pairs = itertools.combinations(draws, 2)
+    ranks = [2 * np.sin(np.pi / 6 * of_queries_less_one(a, b)).mean(1) for a, b in pairs]
+    found = _of_mean(np.mean(ranks, axis=0), len(draws))
     return Estimate(float(found[0]), found[1:])
 
 
@@ -57,7 +51,7 @@ def ceiling(losses: Floats) -> float:
     """
     everything = np.ones((1, losses.shape[1]), np.int64)
     pairs = itertools.combinations(losses, 2)
-    found = [correlations(a[None], b, everything).mean() for a, b in pairs]
+    found = [correlations(a[None], b, everything).item() for a, b in pairs]
     return 100 * float(np.mean(found)) if found else float("nan")
 
 

@@ -18,8 +18,8 @@ from das.jobs import artifacts
 from das.lds.correlation import Floats, centre
 from das.lds.damping import choose_held_out, held_out, held_out_queries
 from das.lds.estimate import Estimate
-from das.lds.resampling import DRAWS, SPLITS_OF_DRAW, Draws, Resamples
-from das.lds.unbiased import correlations
+from das.lds.resampling import DRAWS, SPLITS_OF_DRAW, Resamples
+from das.lds.unbiased import correlations, of_queries
 
 
 @dataclass(frozen=True)
@@ -99,32 +99,34 @@ def measure_statistics(
         dampings: [L] of the predictions; [0] of a method without damping, for which L is 1.
     """
     everything = np.ones((1, len(measured)), dtype=np.int64)
-    at_dampings = 100 * correlations(prediction, measured, everything)[:, 0]
     lds, chosen = held_out(prediction, measured, resamples.splits)
     centred, _ = held_out(centre(prediction), centre(measured), resamples.splits)
-    queries = at_dampings[:, 0]
     if len(prediction) > 1:
         queries = held_out_queries(prediction, measured, resamples.splits, chosen)
-    by_size = [_of_draws(prediction, measured, draws) for draws in resamples.draws.values()]
+    else:
+        queries = 100 * of_queries(prediction[0], measured, everything)
+    smaller = [each.halves.parts if len(prediction) > 1 else each.whole for each in resamples.draws.values()]
+    parts = [everything, *smaller]
+    found = 100 * correlations(prediction, measured, np.concatenate(parts))
+    by_damping, *of_draws = np.split(found, np.cumsum([len(each) for each in parts[:-1]]))
     return Statistics(
         lds=lds,
         centred=centred,
         queries=queries,
         sizes=np.array([*resamples.draws, len(measured)], dtype=np.int64),
-        by_size=np.stack([*by_size, np.full(DRAWS, lds.value)]),
+        by_size=np.stack([*map(_of_draws, of_draws), np.full(DRAWS, lds.value)]),
         dampings=dampings,
-        by_damping=at_dampings.mean(0)[: len(dampings)],
+        by_damping=by_damping[0, : len(dampings)],
         chosen=chosen,
     )
 
 
-def _of_draws(prediction: Floats, measured: Floats, draws: Draws) -> Floats:
-    """LDS in percent of draws of subsets, [DRAWS]."""
-    if len(prediction) == 1:
-        return 100 * correlations(prediction, measured, draws.whole).mean(0)[:, 0]
-    found = correlations(prediction, measured, draws.halves.parts).mean(0)
-    lds, _ = choose_held_out(found.reshape(2, -1, len(prediction)))
-    return 100 * lds.reshape(DRAWS, SPLITS_OF_DRAW).mean(1)
+def _of_draws(found: Floats) -> Floats:
+    """LDS of draws of subsets, [DRAWS], by correlations on their halves; of one damping, on themselves."""
+    if found.shape[1] == 1:
+        return found[:, 0]
+    lds, _ = choose_held_out(found.reshape(2, -1, found.shape[1]))
+    return lds.reshape(DRAWS, SPLITS_OF_DRAW).mean(1)
 
 
 def _read_split(artifact: artifacts.Artifact, split: str) -> Statistics:

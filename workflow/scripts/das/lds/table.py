@@ -45,7 +45,7 @@ from das.lds.reading import Predicted, require_enough_subsets
 from das.lds.reliability import ceiling, corrected, highest, reliability, tells
 from das.lds.resampling import Resamples
 from das.lds.statistics import MethodStatistics, Statistics, measure_statistics
-from das.lds.unbiased import correlations
+from das.lds.unbiased import of_queries
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def _rows(
             float(predicted.artifact.attributes["damping_gcv"]),
             undamped(by_gcv, measured),
             undamped(centre(by_gcv), centre(measured)),
-            correlations(by_gcv, measured, everything)[:, 0, 0],
+            of_queries(predicted.by_gcv, measured, everything),
         )
     yield _oracle(predicted, measured, resamples) | common
 
