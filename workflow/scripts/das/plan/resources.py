@@ -59,6 +59,8 @@ def needs(
         return job.kernel(work.longest_shard("train"), gradient_settings(plan, wildcards))
     if kind == "join_kernel":
         return job.join_kernel(gradient_settings(plan, wildcards))
+    if kind == "gram":
+        return job.gram(gradient_settings(plan, wildcards))
     if kind == "score":
         method = plan.method(wildcards)
         if method.features is None:
