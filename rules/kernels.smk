@@ -1,9 +1,29 @@
-"""Kernels that are not the features' own Gram matrix: Gauss-Newton.
+"""What kernels are made of: the features' own Gram matrix, or that of Gauss-Newton.
 
-Needs results/{dataset}/model/ and images/train.h5, or latents/train.h5.
-Makes results/{dataset}/kernels/{kernel}{variant}.h5, from shards in a folder of that name; the variant as in
-rules/gradients.smk.
+Needs results/{dataset}/gradients/, model/ and images/train.h5, or latents/train.h5.
+Makes results/{dataset}/grams/{features}{variant}.h5, where there are more images than numbers in a feature; and
+kernels/{kernel}{variant}.h5, from shards in a folder of that name; the variant as in rules/gradients.smk.
 """
+
+
+rule sum_gram:
+    input:
+        features=planned(shards.gram_shards),
+        script=script_file("sum_gram.py"),
+    output:
+        "results/{dataset}/grams/{features}{variant}.h5",
+    log:
+        "logs/{dataset}/sum_gram/{features}{variant}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **in_memory("gram"),
+    params:
+        code=code_of("sum_gram.py"),
+    message:
+        "{wildcards.dataset}: summing up the Gram matrix of {wildcards.features}{wildcards.variant}"
+    shell:
+        "python {input.script:q} --log {log} --threads {threads} --features {input.features} --output {output}"
 
 
 rule sketch_kernel:

@@ -139,6 +139,7 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "project_gradients": (1 + 1 + 3) * (5 + 1 + 1),
         "place_gradients": (6 + 4 + 3) * (5 + 1 + 1),
         "project_journeys": 1,
+        "sum_gram": 4,
         "sketch_kernel": 5,
         "join_kernel": 1,
         "train_subset_models": 64 * 3,

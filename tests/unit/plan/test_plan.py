@@ -466,12 +466,33 @@ def test_a_budget_that_is_chosen_later_is_planned_with_the_most(planning):
     assert asked[1] > 15 * asked[0]
 
 
+@pytest.mark.parametrize(
+    ("dimension", "name", "grams"),
+    [
+        (50, "das", ["mean"]),
+        (50, "journey_trak", ["loss"]),
+        (50, "das_ensemble", ["mean@seed-5", "mean"]),
+        (60, "das", None),  # the kernel of as many images
+        (50, "folded", None),
+        (50, "das_per_timestep", None),
+        (50, "das_gn", None),  # of another kernel
+        (50, "grad_dot", None),  # of none
+    ],
+)
+def test_methods_share_the_gram_matrix_of_more_images_than_numbers(planning, dimension, name, grams):
+    change = {"gradients": {"dimension": dimension}, "ensemble": {"seeds": [5]}}
+    folded = {"score": "trak", "features": "mean", "dimension": 10}
+    plan = planning({"datasets": {"tiny": change}, "methods": {"folded": folded}})
+    found = evaluation.scoring_files(plan, at(dataset="tiny", method=name, split="gen"))
+    assert found.get("grams") == (grams and [f"results/tiny/grams/{gram}.h5" for gram in grams])
+
+
 def test_more_work_asks_for_more(planning):
     plan = planning({"datasets": {"tiny": {"counterfactual": {"queries": 2, "images": 10}}}})
     tiny = at(dataset="tiny", method="das", features="mean", split="train")
     for kind in (
         *("train", "pilot", "evaluate", "generate", "regenerate", "encode", "errors", "gradients"),
-        *("journeys", "kernel", "join_kernel", "lds", "retrain", "remove", "keep"),
+        *("journeys", "kernel", "join_kernel", "gram", "lds", "retrain", "remove", "keep"),
     ):
         needed = resources.needs(plan, tiny, kind)
         assert min(needed) > 0, kind

@@ -21,6 +21,7 @@ from das.methods import METHODS, Block, Files, Input, Method, Product, declare, 
 from das.methods.inputs import INPUTS
 from das.plan.methods import Candidates
 from das.scoring import inputs
+from das.scoring.gram import sum_gram
 from das.scoring.inputs import ImageInput, Scene
 from das.scoring.kernel import Damping
 from das.scoring.score import predict_losses, score_images
@@ -553,6 +554,30 @@ def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path, k):
         file["kernel"] = J.T @ J
     with pytest.raises(UserError, match=r"kernel\.h5: projection_seed is 1, but the features .*t\.h5 have 0"):
         scores_of(toy, "das_gn", tmp_path, parts=[part])
+
+
+@pytest.mark.parametrize("name", ["trak", "das", "relative_if"])
+def test_a_gram_matrix_that_was_summed_before_changes_nothing(tmp_path, name):
+    toy, gram = Toy(tmp_path, 6), tmp_path / "gram.h5"
+    sum_gram(toy.part["train_features"][::-1], gram)
+    with h5py.File(gram) as file:
+        np.testing.assert_allclose(file["gram"], toy.features.astype(float).T @ toy.features, rtol=1e-6)
+    with predict(toy, name) as file:
+        expected = {key: file[key][:] for key in file}
+    with predict(toy, name, grams=[gram]) as file:
+        for key, array in expected.items():
+            np.testing.assert_array_equal(file[key], array)
+
+
+def test_the_gram_matrix_of_other_features_is_refused(tmp_path):
+    toy, few, other = Toy(tmp_path, 6), tmp_path / "few.h5", tmp_path / "other.h5"
+    sum_gram(toy.part["train_features"][:1], few)
+    with pytest.raises(UserError, match=r"few\.h5: is of \d+ images, but the features of .* are of 13; they"):
+        predict(toy, "trak", grams=[few])
+    settings = {"projection": "none"}
+    sum_gram([write_shard(tmp_path / "shard.h5", toy.features, 0, settings=settings)], other)
+    with pytest.raises(UserError, match=r"other\.h5"):
+        predict(toy, "trak", grams=[other])
 
 
 @pytest.mark.parametrize("by", ["raw", "clip"])

@@ -390,7 +390,7 @@ class Estimator:
         return self._gradient_passes("project_journeys", found)
 
     def _kernels(self) -> list[RuleCost]:
-        """Kernels that are not the features' own, in shards and joined."""
+        """Gram matrices, and kernels that are not the features' own, in shards and joined."""
         made = {
             (method.kernel, variant)
             for method in self._methods
@@ -401,7 +401,18 @@ class Estimator:
         sketched = self._gradient_passes("sketch_kernel", found, kernels=True)
         size = sum(8 * self._dimension(gradients) ** 2 for [gradients], _ in found)
         joined = RuleCost("join_kernel", len(made), memory=PROCESS_BYTES + 2 * size, disk=size)
-        return [sketched, joined]
+        return [self._sum_grams(), sketched, joined]
+
+    def _sum_grams(self) -> RuleCost:
+        """Gram matrices of features that methods share."""
+        sizes = {
+            (name, variant): 8 * self._dimension(self._gradients("features", name)) ** 2
+            for method in self._methods
+            if (name := method.gram(self._config, self._settings)) is not None
+            for variant in method.variants(self._settings)
+        }
+        memory = PROCESS_BYTES + BLOCK_BYTES + 2 * max(sizes.values(), default=0)
+        return RuleCost("sum_gram", len(sizes), memory=memory, disk=sum(sizes.values()))
 
     def _gradients(self, section: str, name: str) -> dict[str, Any]:
         """Settings of gradients, with what an entry of the configuration changes."""

@@ -158,6 +158,11 @@ class Method:
         return any(INPUTS[name].of_features for name in self.inputs)
 
     @property
+    def needs_kernel(self) -> bool:
+        """Whether it works on the kernel of gradients' features."""
+        return any("grams" in INPUTS[name].files for name in self.inputs)
+
+    @property
     def description(self) -> str:
         """Formula and source."""
         return getdoc(self.score) or ""

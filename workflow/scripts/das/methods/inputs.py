@@ -15,7 +15,18 @@ from typing import Any
 
 from das.errors import UserError
 
-PLACEHOLDERS = ("split", "space", "features", "kernel", "patches", "variant", "journey", "shard", "model")
+PLACEHOLDERS = (
+    "split",
+    "space",
+    "features",
+    "gram",
+    "kernel",
+    "patches",
+    "variant",
+    "journey",
+    "shard",
+    "model",
+)
 
 
 @dataclass(frozen=True)
@@ -25,9 +36,10 @@ class Files:
     Attributes:
         where: their path within the results of a data set, with placeholders: {split} is that of the queries,
             {space} is "images" or, of latent models, "latents", {features}, {kernel} and {patches} are what
-            the method names, {variant} is each of the models that its scores are averaged over, {journey} is
-            where queries are taken along their sampling, {shard} is every shard of a split, and {model} every
-            model that methods learn from. A path with something that a method does not name is left out.
+            the method names, {gram} is {features} where their Gram matrix is kept, {variant} is each of the
+            models that its scores are averaged over, {journey} is where queries are taken along their
+            sampling, {shard} is every shard of a split, and {model} every model that methods learn from. A
+            path with something that a method does not name is left out.
         step: what they were computed in, for tables of what a method costs; None if not for its sake.
     """
 
@@ -146,7 +158,10 @@ _FEATURES = {
         "gradients/{features}{variant}{journey}/{split}/{shard}.h5", "gradients of the pictures"
     ),
 }
-_KERNEL = _FEATURES | {"kernels": Files("kernels/{kernel}{variant}.h5", "Gauss-Newton kernel")}
+_KERNEL = _FEATURES | {
+    "grams": Files("grams/{gram}{variant}.h5", "Gram matrix of the gradients"),
+    "kernels": Files("kernels/{kernel}{variant}.h5", "Gauss-Newton kernel"),
+}
 _IMAGES = {"train_images": Files("{space}/train.h5"), "query_images": Files("{space}/{split}.h5")}
 
 for _declared in (

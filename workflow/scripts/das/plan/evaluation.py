@@ -29,6 +29,7 @@ def scoring_parts(plan: Plan, wildcards: Wildcards) -> dict[str, list[list[str]]
         "split": wildcards.split,
         "space": FAMILIES[settings["model"]["family"]].space,
         "features": method.features,
+        "gram": method.gram(plan.extended, settings),
         "kernel": method.kernel,
         "patches": method.patches,
         "journey": JOURNEY if method.queries == "journey" else "",

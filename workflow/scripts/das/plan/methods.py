@@ -154,6 +154,18 @@ class ConfiguredMethod:
             return [*(f"@seed-{seed}" for seed in settings["ensemble"]["seeds"]), ""]
         return [""]
 
+    def gram(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+        """The features whose Gram matrix GᵀG is summed once for all that score from them; None without one.
+
+        Of no more images than a feature has numbers the kernel is GGᵀ, and folded features and single
+        timesteps have Gram matrices of their own: these are summed where they are used.
+        """
+        if not self.rule.needs_kernel or self.kernel or self.dimension or self.over == "timesteps":
+            return None
+        gradients = settings["gradients"] | config["features"][self.features]
+        known = gradients["projection"] != "none"
+        return self.features if known and gradients["dimension"] < settings["split"]["train"] else None
+
     def missing(self, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
         """The setting that a data set lacks for this method, and how to get it; None if there is none."""
         if self.queries == "journey" and "folder" in settings["queries"]:

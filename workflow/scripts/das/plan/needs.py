@@ -133,6 +133,12 @@ class JobNeeds:
         size = 8 * self._dimension(settings) ** 2
         return _needs(600, PROCESS + 3 * size, size)
 
+    def gram(self, features: Mapping[str, Any]) -> Needs:
+        """Summing up the Gram matrix of the training images' features."""
+        k = self._dimension(features)
+        seconds = 2 * self._work.images["train"] * k**2 / self._speed("cpu")
+        return _needs(seconds + 600, PROCESS + 8 * 2 * k**2 + 1e9, 8 * k**2)
+
     def encode(self, images: int) -> Needs:
         """Encoding so many images and their mirror images to latents."""
         return self._model_job(FORWARD, 2 * images * SD_ENCODER, ENCODED, {}, disk=self._images("train"))

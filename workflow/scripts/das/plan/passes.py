@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from das.errors import UserError
 from das.plan import evaluation
 from das.plan.plan import Plan, Settings, Wildcards
-from das.plan.shards import gradient_settings, gradients_of
+from das.plan.shards import gradient_settings, gradients_of, gram_shards
 from das.plan.sources import request
 from das.plan.work import OWN
 
@@ -188,6 +188,7 @@ _NEEDS: dict[str, Callable[[Plan, Wildcards], Iterable[str]]] = {
         plan, wildcards
     ).values(),
     r"predictions/(?P<method>\w+)/(?P<split>val|gen)\.h5": _scored,
+    r"grams/(?P<features>\w+)(?P<variant>(?:@(?:checkpoint|seed)-\d+)?)\.h5": gram_shards,
     r"scores/(?P<method>\w+)/(?P<split>val|gen)\.h5": lambda plan, wildcards: [
         *_scored(plan, wildcards),
         *evaluation.damping_table(plan, wildcards),

@@ -61,6 +61,8 @@ def needs(
         return job.join_kernel(gradient_settings(plan, wildcards))
     if kind == "patches":
         return job.patches(work.images[wildcards.split], patch_settings(plan, wildcards))
+    if kind == "gram":
+        return job.gram(gradient_settings(plan, wildcards))
     if kind == "score":
         method = plan.method(wildcards)
         if method.features is None:

@@ -42,6 +42,12 @@ def generated_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
     return _files(f"results/{wildcards.dataset}/images/gen", number)
 
 
+def gram_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
+    """The features whose Gram matrix a path names: those of the training images."""
+    gradient_settings(plan, wildcards)  # refuses names that do not exist
+    return shards(plan, wildcards, "gradients/{features}{variant}", "train")
+
+
 def kernel_shards(plan: Plan, wildcards: Wildcards) -> list[str]:
     """The shards of the kernel that a path names, in its folder: only training images have one."""
     number = Work(plan.dataset(wildcards)).shards("train")

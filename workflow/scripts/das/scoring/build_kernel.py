@@ -17,8 +17,8 @@ def build_kernel(features: Features, given: Floats | None = None, spectral: bool
     Memory: a few m x m matrices and two blocks of features.
 
     Args:
-        given: a matrix H [k, k] that takes the place of GᵀG: K = (H + λI)⁻¹, of which the leverage is not
-            defined.
+        given: GᵀG [k, k] where it is known; or a matrix H that takes its place, K = (H + λI)⁻¹, of which the
+            leverage is not defined.
         spectral: whether to make a `SpectralKernel`, for leverages or norms at many dampings, or to choose
             one of them.
 
@@ -33,11 +33,11 @@ def build_kernel(features: Features, given: Floats | None = None, spectral: bool
     )
     if given is None and features.n <= features.k:
         return (SpectralDualKernel if spectral else SolvedDualKernel)(features, _outer_gram(features))
-    gram = _inner_gram(features) if given is None else given
+    gram = inner_gram(features) if given is None else given
     return (SpectralPrimalKernel if spectral else SolvedPrimalKernel)(features, gram)
 
 
-def _inner_gram(features: Features) -> Floats:
+def inner_gram(features: Features) -> Floats:
     """GᵀG, [k, k]."""
     gram = np.zeros((features.k, features.k))
     for rows in blocks(features.n, features.k):

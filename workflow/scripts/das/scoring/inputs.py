@@ -26,6 +26,7 @@ from das.methods import Product
 from das.plan.methods import KERNEL_AGREES
 from das.scoring.build_kernel import build_kernel
 from das.scoring.feature_shards import Shards
+from das.scoring.gram import read_gram
 from das.scoring.kernel import Damping, Floats, Kernel
 
 Opened = Mapping[str, Sequence[Path]]
@@ -145,11 +146,11 @@ class KernelInput(FeatureInput):
     def __init__(self, files: Opened, scene: Scene) -> None:
         super().__init__(files, scene)
         self._scene = scene
-        self._given = files["kernels"][0] if "kernels" in files else None
+        self._given, self._gram = (files[name][0] if name in files else None for name in ("kernels", "grams"))
 
     def loaded(self) -> LoadedKernel:
         """With its kernel: the features' own, or the one that was given."""
-        return LoadedKernel(self.train, self.query, self._given, self._scene)
+        return LoadedKernel(self.train, self.query, self._given, self._gram, self._scene)
 
 
 class LoadedKernel(DampedInput):
@@ -157,12 +158,19 @@ class LoadedKernel(DampedInput):
 
     Args:
         given: artifact "kernel" that takes the place of the features' own kernel, or None.
+        gram: artifact "gram" of the features, None to sum it here.
     """
 
-    def __init__(self, train: Shards, query: Shards, given: Path | None, scene: Scene) -> None:
+    def __init__(
+        self, train: Shards, query: Shards, given: Path | None, gram: Path | None, scene: Scene
+    ) -> None:
         self.artifact, self.n, self.queries, self.width = train.provenance, train.n, query.n, train.k
         self._wanted, self.own = scene.wanted, given is None
-        matrix = None if given is None else read_kernel(given, train)
+        matrix = None
+        if given is not None:
+            matrix = read_kernel(given, train)
+        elif gram is not None:
+            matrix = read_gram(gram, train)
         # With errors, the own kernel may have to choose a damping, by its spectrum.
         costly = bool({"leverage", "norms", "errors"} & set(scene.wanted))
         spectral = self.own and costly and not scene.one_damping
