@@ -53,6 +53,7 @@ wildcard_constraints:
     dataset=r"\w+",
     features=r"\w+",
     kernel=r"\w+",
+    preconditioner=r"\w+",
     request="[0-9a-f]{12}",
     method=r"\w+",
     split="train|val|gen",

@@ -15,7 +15,10 @@ from typing import Any
 
 from das.errors import UserError
 
-PLACEHOLDERS = ("split", "space", "features", "kernel", "variant", "journey", "shard", "model")
+PLACEHOLDERS = (
+    *("split", "space", "features", "kernel", "preconditioner"),
+    *("variant", "journey", "shard", "model"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,10 @@ class Files:
     Attributes:
         where: their path within the results of a data set, with placeholders: {split} is that of the queries,
             {space} is "images" or, of latent models, "latents", {features} and {kernel} are what the method
-            names, {variant} is each of the models that its scores are averaged over, {journey} is where
-            queries are taken along their sampling, {shard} is every shard of a split, and {model} every model
-            that methods learn from. A path with something that a method does not name is left out.
+            names, {preconditioner} what its features name, {variant} is each of the models that its scores
+            are averaged over, {journey} is where queries are taken along their sampling, {shard} is every
+            shard of a split, and {model} every model that methods learn from. A path with something that a
+            method does not name is left out.
         step: what they were computed in, for tables of what a method costs; None if not for its sake.
     """
 
@@ -145,6 +149,8 @@ _FEATURES = {
     "query_features": Files(
         "gradients/{features}{variant}{journey}/{split}/{shard}.h5", "gradients of the pictures"
     ),
+    # Read by nobody here, but it is part of what the features took.
+    "preconditioner": Files("preconditioners/{preconditioner}{variant}.h5", "preconditioner"),
 }
 _KERNEL = _FEATURES | {"kernels": Files("kernels/{kernel}{variant}.h5", "Gauss-Newton kernel")}
 _IMAGES = {"train_images": Files("{space}/train.h5"), "query_images": Files("{space}/{split}.h5")}
