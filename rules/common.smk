@@ -54,6 +54,7 @@ wildcard_constraints:
     features=r"\w+",
     kernel=r"\w+",
     patches=r"\w+",
+    preconditioner=r"\w+",
     request="[0-9a-f]{12}",
     method=r"\w+",
     split="train|val|gen",

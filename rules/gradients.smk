@@ -1,6 +1,7 @@
 """Projected per-image gradients, in shards.
 
-Needs results/{dataset}/model/ and images/{split}.h5, or latents/{split}.h5.
+Needs results/{dataset}/model/ and images/{split}.h5, or latents/{split}.h5; and preconditioners/ where features
+have one.
 Makes results/{dataset}/gradients/{features}{variant}/{split}/shard-000.h5 and on.
 The variant says of which model: none of the model itself, @checkpoint-25 of one within its training,
 @seed-43 of one trained with another seed; needs model/checkpoints/25/ or model/seeds/43/.
@@ -19,6 +20,7 @@ for job in passes.passes(PLAN, sys.argv[1:] + DEMO * ("demo" in sys.argv)):
         input:
             model=planned(models.variant_files),
             inputs=planned(shards.inputs, "{split}"),
+            preconditioner=planned(passes.preconditioner, job.features),
             launcher=LAUNCHER,
             script=script_file("project_gradients.py"),
         output:
@@ -41,6 +43,9 @@ for job in passes.passes(PLAN, sys.argv[1:] + DEMO * ("demo" in sys.argv)):
             # A hash of these is in the names of the outputs.
             settings=unwatched(passes.pass_json, job.features),
             images_per_shard=unwatched(setting, "jobs", "images_per_shard"),
+            preconditioner=lambda wildcards, input: (
+                f"--preconditioner {input.preconditioner}" if input.preconditioner else ""
+            ),
         message:
             f"{{wildcards.dataset}}: projecting gradients, {' '.join(job.features) or '{wildcards.features}'}{{wildcards.variant}} of {{wildcards.split}}, shard {{wildcards.shard}}"
         shell:
@@ -48,7 +53,8 @@ for job in passes.passes(PLAN, sys.argv[1:] + DEMO * ("demo" in sys.argv)):
             " --threads {threads} --device {resources.device}"
             " --dataset {wildcards.dataset} --model {params.folder} --inputs {input.inputs}"
             " --split {wildcards.split} --settings {params.settings:q} --shard {wildcards.shard}"
-            " --images-per-shard {params.images_per_shard} --rows {resources.rows} --output {output}"
+            " --images-per-shard {params.images_per_shard} --rows {resources.rows}"
+            " {params.preconditioner} --output {output}"
 
     if job.features:
         workflow.ruleorder(job.rule, passes.RULE)
@@ -60,6 +66,7 @@ rule place_gradients:
         # Of that, which is gone by the next call: what it is made from.
         model=planned(models.variant_files),
         inputs=planned(shards.inputs, "{split}"),
+        preconditioner=planned(passes.preconditioner),
         script=script_file("project_gradients.py"),
     output:
         passes.SHARD,

@@ -14,6 +14,7 @@ from torch import nn
 from das.cost import architecture, counting, estimate, page
 from das.errors import UserError
 from das.plan.configuration import load_datasets, load_yaml, validate
+from das.plan.unet_size import unet_size
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = ROOT / "workflow/schemas"
@@ -135,11 +136,13 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "compare_patches": 2 * 2,
         "measure_errors": 5,
         "join_errors": 1,
-        # Six kinds of features together, four with shared noise, and the loss at three checkpoints.
-        "project_gradients": (1 + 1 + 3) * (5 + 1 + 1),
-        "place_gradients": (6 + 4 + 3) * (5 + 1 + 1),
+        "estimate_preconditioner": 1,
+        # Six kinds of features together, four with shared noise, a preconditioned one, the loss at three
+        # checkpoints.
+        "project_gradients": (1 + 1 + 1 + 3) * (5 + 1 + 1),
+        "place_gradients": (6 + 4 + 1 + 3) * (5 + 1 + 1),
         "project_journeys": 1,
-        "sum_gram": 4,
+        "sum_gram": 7,
         "sketch_kernel": 5,
         "join_kernel": 1,
         "train_subset_models": 64 * 3,
@@ -180,6 +183,16 @@ def test_a_kernel_costs_a_gradient_pass_and_its_products(datasets, config):
     assert found.gflop_per_row["sketch_kernel"] == pytest.approx(per_row)
     assert found.rows["sketch_kernel"] == 1000 * 25
     assert found.disk_gb["sketch_kernel"] == found.disk_gb["join_kernel"] == pytest.approx(8 * 4096**2 / 1e9)
+
+
+def test_a_preconditioner_costs_two_passes_and_their_products(datasets, config):
+    found = by_rule("digits", datasets["digits"], config)
+    size = unet_size(datasets["digits"]["model"]["unet"])
+    per_row = found.gflop_per_row["project_journeys"] + (size.factoring + size.rotating) / 2 / 1e9
+    assert found.gflop_per_row["estimate_preconditioner"] == pytest.approx(per_row)
+    assert found.rows["estimate_preconditioner"] == 2 * 1000 * 25
+    # Eigenvectors of the factors, and an eigenvalue of each parameter.
+    assert found.disk_gb["estimate_preconditioner"] == pytest.approx(4 * (1_720_375 + 176_849) / 1e9)
 
 
 def test_features_share_the_forward_pass(datasets, config):

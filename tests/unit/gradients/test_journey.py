@@ -111,3 +111,8 @@ def test_features_do_not_depend_on_shards_or_batches(tmp_path):
 def test_features_that_keep_their_timesteps_apart_have_no_journeys():
     with pytest.raises(UserError, match=r"features\.mine\.by_timestep: found true, allowed is false"):
         gradients(replace(settings(), by_timestep=True))
+
+
+def test_features_with_a_preconditioner_have_no_journeys():
+    with pytest.raises(UserError, match=r"features\.mine\.preconditioner: found 'ekfac', allowed is none"):
+        gradients(replace(settings(), preconditioner={"name": "ekfac", "damping": 0.1}))

@@ -10,9 +10,12 @@ CONFIG = {
         "loss": {"by_timestep": False},
         "apart": {"by_timestep": True},
         "both": {"by_timestep": True, "timestep_weights": "signal"},
+        "preconditioned": {"preconditioner": {"name": "ekfac", "damping": 0.1}},
+        "odd": {"preconditioner": {"name": "magic", "damping": 0.1}},
     },
     "kernels": {"gauss_newton": {}},
     "patches": {"small": {}, "large": {}},
+    "preconditioners": {"ekfac": {}},
     "clip": {"model": None},
     "methods": {},
 }
@@ -72,6 +75,18 @@ def of(entry):
         (
             {"score": "das_gn", "features": "loss", "kernel": "gauss_newton", "dimension": 8},
             "the kernel gauss_newton is not folded",
+        ),
+        (
+            {"score": "ekfac", "features": "odd"},
+            r"features\.odd\.preconditioner\.name: found 'magic', allowed are ekfac",
+        ),
+        (
+            {"score": "das_gn", "features": "preconditioned", "kernel": "gauss_newton"},
+            r"m\.kernel: found 'gauss_newton', but the features preconditioned have a preconditioner",
+        ),
+        (
+            {"score": "ekfac", "features": "preconditioned", "queries": "journey"},
+            r"m\.queries: found 'journey', but the features preconditioned have a preconditioner",
         ),
         (
             {"score": "trak", "features": "loss", "over": "seeds", "queries": "journey"},

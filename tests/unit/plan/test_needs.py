@@ -31,6 +31,14 @@ def test_the_size_of_a_network_is_that_of_the_network(path):
     found, adapters = unet_size(str(path)), built.trained if family == "lora" else 0
     assert found.parameters == built.parameters - adapters
     assert found.flops == pytest.approx(built.forward(2).flops / 2, rel=1e-3 if adapters else 0)
+    # A bias is one more input; of adapters, of rank 1 here, the larger factor of each matrix.
+    matrices = {name: shape for name, shape in built.tensors.items() if len(shape) > 1}
+    sides = [
+        (math.prod(shape[1:]) + (name.replace("weight", "bias") in built.tensors), shape[0])
+        for name, shape in matrices.items()
+    ]
+    factors = sum(inputs**2 + outputs**2 for inputs, outputs in sides)
+    assert found.factors == factors - (len(sides) if adapters else 0)
 
 
 def test_a_wider_and_deeper_network_is_that_of_the_network(tmp_path):
@@ -99,6 +107,9 @@ def jobs(name, settings):
         "measure_errors": needs.errors(shard),
         "project_gradients": needs.gradients(shard, *features),
         "sketch_kernel": needs.kernel(shard, kernel),
+        "estimate_preconditioner": needs.preconditioner(
+            settings["gradients"] | CONFIG["preconditioners"]["ekfac"]
+        ),
         "predict_losses": needs.score(settings["gradients"]["dimension"]),
     }
 

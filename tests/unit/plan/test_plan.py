@@ -10,7 +10,7 @@ from snakemake.iocontainers import Wildcards
 from das.errors import UserError
 from das.methods import METHODS
 from das.methods.inputs import INPUTS
-from das.plan import evaluation, importance, models, pools, resources, shards, sources
+from das.plan import evaluation, importance, models, passes, pools, resources, shards, sources
 from das.plan.configuration import load_yaml, merge
 from das.plan.paths import model_paths
 from das.plan.plan import Plan, section, setting
@@ -83,6 +83,21 @@ MISTAKES = {
         {"patches": {"two_scales": {"halved": 7}}},
         dataset,
         "config/config.yaml: patches.two_scales.halved: found 7, allowed is",
+    ),
+    "unknown preconditioner": (
+        {},
+        lambda plan: shards.preconditioner_json(plan, at(dataset="tiny", preconditioner="magic")),
+        "preconditioners: no 'magic', known are ekfac",
+    ),
+    "preconditioner without a name": (
+        {"features": {"mine": {"output": "loss", "preconditioner": {"damping": 1.0}}}},
+        dataset,
+        "config/config.yaml: features.mine.preconditioner: required key 'name' is missing",
+    ),
+    "preconditioner without damping": (
+        {"features": {"mine": {"output": "loss", "preconditioner": {"name": "ekfac", "damping": 0}}}},
+        dataset,
+        "config/config.yaml: features.mine.preconditioner.damping: found 0, allowed is more than 0",
     ),
     "expression that is not valid": (
         {"features": {"mine": {"output": "loss", "parameters": "("}}},
@@ -498,6 +513,25 @@ def test_more_work_asks_for_more(planning):
         assert min(needed) > 0, kind
     one, many = (resources.needs(plan, tiny, "lds", models).disk_mb for models in (1, 1000))
     assert many > 50 * one
+
+
+def test_preconditioned_features_wait_for_their_preconditioner_and_a_method_pays_for_it(planning):
+    """Of the model that they are of; its settings are those of gradients, but for the projection."""
+    plan = planning({"datasets": {"tiny": {"train": {"checkpoints": [50]}}}})
+    where = {"dataset": "tiny", "variant": "@checkpoint-50", "split": "val"}
+    file = "results/tiny/preconditioners/ekfac@checkpoint-50.h5"
+    assert passes.preconditioner(plan, at(features="loss_ekfac", **where)) == [file]
+    assert passes.preconditioner(plan, at(**where), ["loss_ekfac"]) == [file]
+    assert passes.preconditioner(plan, at(features="loss", **where)) == []
+    read = evaluation.scoring_files(plan, at(dataset="tiny", method="ekfac", split="gen"))
+    assert read["preconditioner"] == ["results/tiny/preconditioners/ekfac.h5"]
+    assert "preconditioner" not in evaluation.scoring_files(
+        plan, at(dataset="tiny", method="trak", split="gen")
+    )
+    given = json.loads(shards.preconditioner_json(plan, at(dataset="tiny", preconditioner="ekfac")))
+    assert set(given) == {"timesteps", "strategy", "draws", "seed", "precision", "parameters"}
+    needed = resources.needs(plan, at(dataset="tiny", preconditioner="ekfac"), "preconditioner")
+    assert min(needed) > 0
 
 
 def test_scores_follow_the_code_of_a_method_and_of_its_inputs(planning, tmp_path):

@@ -139,6 +139,8 @@ class Toy:
             "grad_dot": lambda: G_q @ G.T,
             "grad_cos": lambda: cosines(G_q, G),
             "das_gn": lambda: inner**2,
+            "ekfac": lambda: G_q @ G.T,
+            "ekfac_squared": lambda: (G_q @ G.T) ** 2,
             "das_gn_raw": lambda: np.maximum(inner, 0) * np.maximum(pixel_inner, 0),
             "das": lambda: term**2,
             "das_no_residual": lambda: (inner / (1 - h)) ** 2,

@@ -97,8 +97,8 @@ class Estimator:
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: of config/config.yaml, at least `features`, `kernels`, `patches`, `clip`, `methods`,
-            `attributions`, `evaluation`.
+        config: of config/config.yaml, at least `features`, `kernels`, `preconditioners`, `patches`, `clip`,
+            `methods`, `attributions`, `evaluation`.
         tflops: sustained TFLOP/s by precision.
     """
 
@@ -108,6 +108,7 @@ class Estimator:
         self._settings, self._config, self._tflops = settings, config, tflops
         self.architecture = build_architecture(settings["model"])
         self._network, self._latent = self.architecture.network, self.architecture.latent
+        self._size = unet_size(settings["model"]["unet"])
         self._work = Work(settings)
         self._counts, self._queries = self._work.images, self._work.queries
         self.models = self._work.models("lds")
@@ -141,6 +142,7 @@ class Estimator:
             self._compare_patches(),
             self._measure_errors(),
             self._join_errors(),
+            self._estimate_preconditioner(),
             *self._project_gradients(),
             self._project_journeys(),
             *self._kernels(),
@@ -383,6 +385,36 @@ class Estimator:
             RuleCost("place_gradients", placed, disk=projected.disk),
         ]
 
+    def _estimate_preconditioner(self) -> RuleCost:
+        """Of each model that some method's features need one of, in two passes over the training images."""
+        made = {
+            (chosen["name"], variant)
+            for method in self._methods
+            if method.features is not None
+            and (chosen := self._gradients("features", method.features).get("preconditioner"))
+            for variant in method.variants(self._settings)
+        }
+        if not made:
+            return RuleCost("estimate_preconditioner", 0)
+        most = max(self._work.gradients(self._gradients("preconditioners", name)) for name, _ in made)
+        passed = [
+            ([self._gradients("preconditioners", name) | {"dimension": 1}], "train") for name, _ in made
+        ]
+        one = self._gradient_passes("estimate_preconditioner", passed)
+        added = (self._size.factoring + self._size.rotating) / 2
+        largest = max(math.prod(shape[1:]) + 1 for shape in self._network.tensors.values())
+        size = 8 * self._size.factors
+        return dataclasses.replace(
+            one,
+            jobs=len(made),
+            rows=2 * one.rows,
+            longest=2 * self._counts["train"] * most,
+            flops=one.flops + added,
+            device=one.device and one.device + size + 32 * largest**2,
+            memory=one.memory + size + (0 if one.device else size + 32 * largest**2),
+            disk=len(made) * (size / 2 + 4 * self._network.trained),
+        )
+
     def _project_journeys(self) -> RuleCost:
         along = {m.features for m in self._methods if m.features is not None and m.queries == "journey"}
         steps = {"timesteps": self._work.journey}
@@ -441,6 +473,8 @@ class Estimator:
             )
             forward, both = self._network.forward(batch).flops, self._network.gradients(batch).flops
             flops = (forward + outputs * (both - forward)) / batch * OVERHEADS["gradients"]
+            if "preconditioner" in gradients:
+                flops += outputs * self._size.rotating
             if gradients["projection"] == "dense":
                 flops += 2 * outputs * self._network.trained * k
             needed = gradient_bytes(self._network, batch, k, gradients["projection"], cpu_or_gpu)
@@ -450,6 +484,7 @@ class Estimator:
             else:
                 size = sum(map(self._work.kept, made)) * k
                 needed += 8 * features.IMAGES_PER_BLOCK * size
+                needed += 4 * self._size.factors * ("preconditioner" in gradients)
                 disk += 4 * self._counts[split] * size
             here = self._counts[split] * per_image
             jobs, rows, work = jobs + self._work.shards(split), rows + here, work + here * flops
@@ -577,8 +612,8 @@ def estimate_costs(
 
     Args:
         settings: of the data set, checked and with defaults.
-        config: of config/config.yaml, at least `features`, `kernels`, `patches`, `clip`, `methods`,
-            `attributions`, `evaluation`.
+        config: of config/config.yaml, at least `features`, `kernels`, `preconditioners`, `patches`, `clip`,
+            `methods`, `attributions`, `evaluation`.
         tflops: sustained TFLOP/s of the device for "fp32", "fp16" and "bf16".
 
     Returns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,8 @@ from das.diffusion.process import (
 )
 from das.errors import UserError
 from das.gradients.extractor import Feature, Gradient
-from das.gradients.hooks import ImageGradients
-from das.gradients.projection import make_projection, projection_dimension
+from das.gradients.hooks import ImageGradients, LayerGradients
+from das.gradients.projection import Projection, make_projection, projection_dimension
 from das.jobs import artifacts
 from das.jobs.memory import require_memory
 from das.jobs.progress import progress
@@ -52,7 +52,8 @@ class FeatureSettings:
     `parameters` is a regular expression that is searched for in the names of the trained parameters; those
     that match are covered. `by_timestep` keeps the timesteps apart; otherwise they are averaged with
     `timestep_weights`, see `das.diffusion.process.timestep_weights`. Every image has a `noise` of its
-    "own", or it is "shared": at a timestep and draw the same for all images of every split.
+    "own", or it is "shared": at a timestep and draw the same for all images of every split. `preconditioner`
+    has the `name` of one, the `damping` and the `sha256` of its file, see `das.gradients.ekfac`.
     """
 
     output: str
@@ -69,6 +70,21 @@ class FeatureSettings:
     by_timestep: bool = False
     timestep_weights: TimestepWeights = "uniform"
     noise: GradientNoise = "own"
+    preconditioner: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Other coordinates, in which gradients are projected.
+
+    Attributes:
+        layers: by the names of layers, what forms gradients in them; see
+            `das.gradients.hooks.ImageGradients`.
+        projection: what takes the place of a projection.
+    """
+
+    layers: Mapping[str, LayerGradients]
+    projection: Callable[[Projection], Projection]
 
 
 class SplitGradients:
@@ -81,6 +97,7 @@ class SplitGradients:
         precision: of matrix products, for which the network is prepared.
         timesteps: in place of those that the settings choose.
         section: where the settings stand, for messages.
+        coordinates: of the gradients, which features with a preconditioner need.
 
     Attributes:
         common: settings that all agree on, but for `das.plan.work.OWN`.
@@ -89,7 +106,8 @@ class SplitGradients:
         shapes: of one image's features, each (k,), or (T, k) where timesteps are kept apart.
 
     Raises:
-        UserError: the gradients do not fit into memory, or the settings not to the model or to each other.
+        UserError: the gradients do not fit into memory, the settings not to the model or to each other, or a
+            preconditioner lacks its coordinates.
     """
 
     def __init__(
@@ -102,11 +120,17 @@ class SplitGradients:
         precision: torch.dtype = torch.float32,
         timesteps: Sequence[int] | None = None,
         section: str = "features",
+        coordinates: Coordinates | None = None,
     ) -> None:
         self.settings, self.split, self.rows = settings, split, rows
         self.common = _common(settings, section)
         self.device = next(unet.parameters()).device
         common = self.common
+        if common.preconditioner and coordinates is None:
+            name = common.preconditioner["name"]
+            raise UserError(
+                f"{section}.preconditioner: found {name!r}, allowed is none without its file, as here"
+            )
         self.timesteps = timesteps or choose_timesteps(common.strategy, common.timesteps, len(schedule))
         shapes = covered_shapes(unet, common.parameters, f"{section}.parameters")
         self.dimension = projection_dimension(common.projection, common.dimension, shapes)
@@ -133,7 +157,11 @@ class SplitGradients:
         projection = make_projection(
             common.projection, common.dimension, common.projection_seed, shapes, self.device
         )
-        self._gradients = ImageGradients(unet, schedule, projection, precision)
+        if coordinates is None:
+            self._gradients = ImageGradients(unet, schedule, projection, precision)
+        else:
+            projection = coordinates.projection(projection)
+            self._gradients = ImageGradients(unet, schedule, projection, precision, coordinates.layers)
 
     def features(
         self,

@@ -14,23 +14,17 @@ the noise of x_t is shared (setting `noise` of the kernel, whatever that of the 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from das.diffusion.inputs import Inputs
-from das.errors import UserError
-from das.gradients.features import IMAGES_PER_BLOCK, SplitGradients
+from das.gradients.features import SplitGradients
+from das.gradients.sums import sum_images
 from das.jobs import artifacts
 from das.jobs.memory import require_memory
-from das.jobs.progress import progress
-from das.jobs.resume import image_blocks
-
-log = logging.getLogger(__name__)
 
 
 def sketch_kernel(
@@ -47,7 +41,7 @@ def sketch_kernel(
     """Write the sum of s s^T over some training images, of which there is never more than one in memory.
 
     The artifact "kernel-sum" holds `sum` float64 [k, k], with the attributes `rows`, the number of s, and
-    `first` and `count` of the images. Unfinished work is such a file, too, of fewer images.
+    `first` and `count` of the images.
 
     Args:
         gradients: of the output function `das.gradients.output_functions.PROBE`, not normalised.
@@ -65,52 +59,44 @@ def sketch_kernel(
         8 * k * (k + 2 * gradients.rows), f"a kernel with k = {k}", "lower dimension of features and kernel"
     )
 
-    seconds = 0.0
-
-    def save(path: Path, total: Tensor, stop: int) -> None:
-        nonlocal seconds
-        count = stop - indices.start
-        with artifacts.write(
-            path,
-            "kernel-sum",
-            dataset,
-            dataclasses.asdict(settings),
-            weights,
-            precision=str(precision),
-            rows=count * len(gradients.timesteps) * settings.draws,
-            first=indices.start,
-            count=count,
-            earlier_seconds=seconds,
-        ) as file:
-            file["sum"] = total.cpu().numpy()
-        with artifacts.read(path, "kernel-sum") as artifact:
-            seconds = float(artifact.attributes["seconds"])
-
-    unfinished = state / "sum.h5"
-    start, total = indices.start, torch.zeros(k, k, dtype=torch.float64)
-    if unfinished.exists():
-        try:
-            with artifacts.read(unfinished, "kernel-sum") as artifact:
-                read = torch.from_numpy(artifact.read("sum", (k, k), np.float64))
-                total, start = read, start + int(artifact.attributes["count"])
-                seconds = float(artifact.attributes["seconds"])
-        except UserError as error:
-            log.warning("%s; the kernel is summed up from its beginning", error)
-    total = total.to(gradients.device)
-    saved_at = time.monotonic()
-    for block in progress(image_blocks(start, indices.stop, IMAGES_PER_BLOCK), "kernel"):
-        _add(total, gradients, inputs, block)
-        if block.stop < indices.stop and time.monotonic() - saved_at >= checkpoint_seconds:
-            save(unfinished, total, block.stop)
-            saved_at = time.monotonic()
-    save(output, total, indices.stop)
+    total = torch.zeros(k, k, dtype=torch.float64, device=gradients.device)
+    earlier = sum_images(
+        {"sum": total},
+        lambda block: _add(total, gradients, inputs, block),
+        indices,
+        state / "sum.h5",
+        checkpoint_seconds,
+        "kernel",
+    )
+    with artifacts.write(
+        output,
+        "kernel-sum",
+        dataset,
+        dataclasses.asdict(settings),
+        weights,
+        precision=str(precision),
+        rows=len(indices) * len(gradients.timesteps) * settings.draws,
+        first=indices.start,
+        count=len(indices),
+        earlier_seconds=earlier,
+    ) as file:
+        file["sum"] = total.cpu().numpy()
 
 
 def _add(total: Tensor, gradients: SplitGradients, inputs: Inputs, block: range) -> None:
     """Add s s^T of all rows of a block of images, batch by batch: float64 [k, k]."""
+    for batch in probed(gradients, inputs, block):
+        s = batch.double()
+        total.addmm_(s.T, s)
+
+
+def probed(gradients: SplitGradients, inputs: Inputs, block: range) -> Iterator[Tensor]:
+    """The s of all rows of a block of images, float32 [R, k], batch by batch.
+
+    Raises:
+        UserError: a gradient is not finite.
+    """
     clean, condition = inputs.clean(block).to(gradients.device), inputs.condition(block)
     for draw in range(gradients.common.draws):
         probes = gradients.keyed_noise(f"probes/{gradients.split}", draw, block, clean)
-        for batch in gradients.batches(block, clean, condition, draw, probes):
-            s = batch.double()
-            total.addmm_(s.T, s)
+        yield from gradients.batches(block, clean, condition, draw, probes)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -73,21 +74,31 @@ def _conv2d_patches(layer: Any, x: Tensor, workspace: Workspace) -> Tensor:
     return patches.view(r, h * w, kh * kw * channels)
 
 
-def _conv2d(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowGradients:
-    patches = _conv2d_patches(layer, x, workspace)
-    shape = (len(x), dy.shape[1], patches.shape[2])
-    yield "weight", torch.bmm(dy.flatten(2), patches, out=workspace.take("weight", shape, dy))
-    yield "bias", dy.flatten(2).sum(2)
+def sides(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> tuple[Tensor, Tensor]:
+    """Of a convolution or a linear layer, what it multiplied by its matrix at each output position.
+
+    Returns:
+        Inputs a [r, positions, in], of a convolution its patches, and dy [r, out, positions]; their product
+        dy a is a row's gradient of the matrix. Valid until the next call.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return _conv2d_patches(layer, x, workspace), dy.flatten(2)
+    positions = dy.reshape(len(dy), -1, dy.shape[-1]).transpose(1, 2)
+    return x.reshape(len(x), -1, x.shape[-1]), positions
 
 
-def _linear(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowGradients:
-    dy, x = dy.reshape(len(dy), -1, dy.shape[-1]), x.reshape(len(x), -1, x.shape[-1])
-    weight = workspace.take("weight", (len(x), dy.shape[2], x.shape[2]), dy)
-    if x.shape[1] == 1:
-        yield "weight", torch.mul(dy.transpose(1, 2), x, out=weight)
-    else:
-        yield "weight", torch.bmm(dy.transpose(1, 2), x, out=weight)
-    yield "bias", dy.sum(1)
+def outer(dy: Tensor, inputs: Tensor, workspace: Workspace) -> Tensor:
+    """Rows' gradients of a matrix, [r, out, in], from what `sides` returns."""
+    weight = workspace.take("weight", (len(dy), dy.shape[1], inputs.shape[2]), dy)
+    if inputs.shape[1] == 1:
+        return torch.mul(dy, inputs, out=weight)
+    return torch.bmm(dy, inputs, out=weight)
+
+
+def _matrix(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowGradients:
+    inputs, dy = sides(layer, x, dy, workspace)
+    yield "weight", outer(dy, inputs, workspace)
+    yield "bias", dy.sum(2)
 
 
 def _group_norm(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowGradients:
@@ -109,11 +120,13 @@ def _embedding(layer: Any, x: Tensor, dy: Tensor, workspace: Workspace) -> RowGr
     yield "weight", torch.bmm(chosen.transpose(1, 2), dy.reshape(len(dy), -1, layer.embedding_dim))
 
 
-# Per kind of layer: (layer, x, dy, workspace) -> name and rows' gradients [r, *] of each parameter, in
-# canonical order, each to be used before the next is asked for.
-LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Workspace], RowGradients]] = {
-    nn.Conv2d: _conv2d,
-    nn.Linear: _linear,
+# (layer, x, dy, workspace) -> name and rows' gradients [r, *] of each parameter, in canonical order, each to
+# be used before the next is asked for.
+LayerGradients = Callable[[Any, Tensor, Tensor, Workspace], RowGradients]
+
+LAYERS: dict[type[nn.Module], LayerGradients] = {
+    nn.Conv2d: _matrix,
+    nn.Linear: _matrix,
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.Embedding: _embedding,
@@ -143,6 +156,9 @@ def _bytes_per_row(layer: Any, x: Tensor, dy: Tensor) -> int:
 class ImageGradients(FeatureExtractor):
     """Per-image features of a UNet2DModel, or of any module made of the `LAYERS`; see `FeatureExtractor`.
 
+    Args:
+        layers: by the names of layers, what takes the place of `LAYERS`: gradients in other coordinates.
+
     Raises:
         UserError: a layer with covered parameters cannot be handled; the message names it. Such models are
             left to `das.gradients.extractor.loop_features`.
@@ -154,6 +170,7 @@ class ImageGradients(FeatureExtractor):
         schedule: Schedule,
         projection: Projection,
         precision: torch.dtype = torch.float32,
+        layers: Mapping[str, LayerGradients] = MappingProxyType({}),
     ) -> None:
         super().__init__(unet, schedule, projection, precision)
         self._layers = {name: layer for name, layer in unet.named_modules() if self._covers(name, layer)}
@@ -164,6 +181,10 @@ class ImageGradients(FeatureExtractor):
                 f"model: its layers hold {covered} parameters, the model {expected}; "
                 "parameters shared between layers are not supported"
             )
+        self._row_gradients = {
+            name: layers.get(name, LAYERS[_layer_kind(layer) or nn.Module])
+            for name, layer in self._layers.items()
+        }
         self._norms = NormBuffer(projection)
         self._workspace = Workspace()
         self._accumulator, self._rows = torch.empty(0), 0
@@ -259,7 +280,7 @@ class ImageGradients(FeatureExtractor):
     def _consume(self, name: str, layer: nn.Module, x: Tensor, dy: Tensor) -> None:
         """Form and project the gradients of one layer, a few rows at a time."""
         x = x if x.dtype == dy.dtype or not x.is_floating_point() else x.to(dy.dtype)  # as autocast did
-        row_gradients = LAYERS[_layer_kind(layer) or nn.Module]
+        row_gradients = self._row_gradients[name]
         prefix = f"{name}." if name else ""
         budget = CPU_BYTES if dy.device.type == "cpu" else GPU_BYTES
         step = max(1, budget // _bytes_per_row(layer, x, dy))

@@ -16,16 +16,8 @@ from typing import Any
 from das.errors import UserError
 
 PLACEHOLDERS = (
-    "split",
-    "space",
-    "features",
-    "gram",
-    "kernel",
-    "patches",
-    "variant",
-    "journey",
-    "shard",
-    "model",
+    *("split", "space", "features", "gram", "kernel", "preconditioner", "patches"),
+    *("variant", "journey", "shard", "model"),
 )
 
 
@@ -36,10 +28,10 @@ class Files:
     Attributes:
         where: their path within the results of a data set, with placeholders: {split} is that of the queries,
             {space} is "images" or, of latent models, "latents", {features}, {kernel} and {patches} are what
-            the method names, {gram} is {features} where their Gram matrix is kept, {variant} is each of the
-            models that its scores are averaged over, {journey} is where queries are taken along their
-            sampling, {shard} is every shard of a split, and {model} every model that methods learn from. A
-            path with something that a method does not name is left out.
+            the method names, {gram} is {features} where their Gram matrix is kept, {preconditioner} what its
+            features name, {variant} is each of the models that its scores are averaged over, {journey} is
+            where queries are taken along their sampling, {shard} is every shard of a split, and {model} every
+            model that methods learn from. A path with something that a method does not name is left out.
         step: what they were computed in, for tables of what a method costs; None if not for its sake.
     """
 
@@ -157,6 +149,8 @@ _FEATURES = {
     "query_features": Files(
         "gradients/{features}{variant}{journey}/{split}/{shard}.h5", "gradients of the pictures"
     ),
+    # Read by nobody here, but it is part of what the features took.
+    "preconditioner": Files("preconditioners/{preconditioner}{variant}.h5", "preconditioner"),
 }
 _KERNEL = _FEATURES | {
     "grams": Files("grams/{gram}{variant}.h5", "Gram matrix of the gradients"),

@@ -25,6 +25,7 @@ from das.plan.sources import content_of
 def scoring_parts(plan: Plan, wildcards: Wildcards) -> dict[str, list[list[str]]]:
     """Files that a method's scores are computed from, by name: of each part, or of all parts at once."""
     method, settings = plan.method(wildcards), plan.dataset(wildcards)
+    features = plan.extended["features"].get(method.features, {})
     named = {
         "split": wildcards.split,
         "space": FAMILIES[settings["model"]["family"]].space,
@@ -32,6 +33,7 @@ def scoring_parts(plan: Plan, wildcards: Wildcards) -> dict[str, list[list[str]]
         "gram": method.gram(plan.extended, settings),
         "kernel": method.kernel,
         "patches": method.patches,
+        "preconditioner": features.get("preconditioner", {}).get("name"),
         "journey": JOURNEY if method.queries == "journey" else "",
     }
     declared = {

@@ -104,6 +104,8 @@ class ConfiguredMethod:
                     raise UserError(f"{key}.{option}: {rule.name} works on no features and has no use for it")
             return
         features = config["features"][self.features]
+        if "preconditioner" in features:
+            self._check_preconditioned(key, features["preconditioner"]["name"], config)
         kept = features.get("by_timestep", False)
         if kept != (self.over == "timesteps"):
             if kept:
@@ -135,6 +137,20 @@ class ConfiguredMethod:
                 raise UserError(f"{key}.kernel: methods over timesteps have kernels of their own; remove it")
         if self.queries is not None and self.over is not None:
             raise UserError(f"{key}.queries: {self.queries} goes with the final model alone, remove over")
+
+    def _check_preconditioned(self, key: str, preconditioner: str, config: Mapping[str, Any]) -> None:
+        allowed = config["preconditioners"]
+        if preconditioner not in allowed:
+            raise UserError(
+                f"features.{self.features}.preconditioner.name: found {preconditioner!r}, allowed are "
+                f"{', '.join(allowed)}"
+            )
+        for option in ("kernel", "queries"):
+            if (found := getattr(self, option)) is not None:
+                raise UserError(
+                    f"{key}.{option}: found {found!r}, but the features {self.features} have a "
+                    "preconditioner; remove it, or take features without one"
+                )
 
     @property
     def inputs(self) -> set[str]:

@@ -115,7 +115,14 @@ class JobNeeds:
         first = features[0]
         rows = images * self._work.gradients(first) * relative_work(each["output"] for each in features)
         size = sum(self._work.kept(each) for each in features) * self._dimension(first)
-        return self._gradient_job(first, rows, sums=8 * SUMMED * size, disk=8 * images * size)
+        rotated = "preconditioner" in first
+        return self._gradient_job(
+            first,
+            rows,
+            self._size.rotating * rotated,
+            sums=8 * SUMMED * size + 4 * self._size.factors * rotated,
+            disk=8 * images * size,
+        )
 
     def journeys(self, images: int, features: Mapping[str, Any]) -> Needs:
         """Projecting the gradients of so many generated images along their sampling."""
@@ -127,6 +134,14 @@ class JobNeeds:
         k = self._dimension(settings)
         rows, size = images * self._work.gradients(settings), 8 * k**2
         return self._gradient_job(settings, rows, 2 * k**2, host=2 * size, disk=2 * size)
+
+    def preconditioner(self, settings: Mapping[str, Any]) -> Needs:
+        """Estimating a preconditioner, in two passes over the training images."""
+        rows = 2 * self._work.images["train"] * self._work.gradients(settings)
+        flops, size = (self._size.factoring + self._size.rotating) / 2, 8 * self._size.factors
+        # Nothing is projected. Unfinished work is sums, and then eigenvectors.
+        alone = {**settings, "dimension": 1}
+        return self._gradient_job(alone, rows, flops, sums=size, host=size, disk=2 * size)
 
     def join_kernel(self, settings: Mapping[str, Any]) -> Needs:
         """Adding up the shards of a kernel."""

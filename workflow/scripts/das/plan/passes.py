@@ -112,6 +112,15 @@ def pass_json(plan: Plan, wildcards: Wildcards, features: Sequence[str]) -> str:
     return json.dumps(pass_settings(plan, wildcards, features))
 
 
+def preconditioner(plan: Plan, wildcards: Wildcards, features: Sequence[str] = ()) -> list[str]:
+    """The file of the preconditioner on which the features of a pass agree; none where they have none."""
+    [first, *_] = pass_settings(plan, wildcards, features).values()
+    if "preconditioner" not in first:
+        return []
+    path = "results/{dataset}/preconditioners/{name}{variant}.h5"
+    return [path.format(**wildcards, name=first["preconditioner"]["name"])]
+
+
 def unplaced(plan: Plan, wildcards: Wildcards) -> str:
     """The shard that a path names, before it takes its place."""
     gradient_settings(plan, wildcards)  # refuses names that do not exist

@@ -57,6 +57,8 @@ def needs(
         return job.journeys(work.longest_shard("gen"), gradient_settings(plan, wildcards))
     if kind == "kernel":
         return job.kernel(work.longest_shard("train"), gradient_settings(plan, wildcards))
+    if kind == "preconditioner":
+        return job.preconditioner(gradient_settings(plan, wildcards))
     if kind == "join_kernel":
         return job.join_kernel(gradient_settings(plan, wildcards))
     if kind == "patches":
@@ -85,7 +87,16 @@ def settings_json(plan: Plan, wildcards: Wildcards) -> str:
 
 def costed_json(plan: Plan, wildcards: Wildcards) -> str:
     """The sections of the configuration that decide what is made, as JSON."""
-    costed = ("features", "kernels", "patches", "clip", "methods", "attributions", "evaluation")
+    costed = (
+        "features",
+        "kernels",
+        "preconditioners",
+        "patches",
+        "clip",
+        "methods",
+        "attributions",
+        "evaluation",
+    )
     return json.dumps({name: plan.config[name] for name in costed})
 
 

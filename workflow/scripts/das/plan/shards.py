@@ -58,10 +58,16 @@ def _files(folder: str, number: int) -> list[str]:
     return [f"{folder}/shard-{shard:03d}.h5" for shard in range(number)]
 
 
+# Sections of the configuration with settings of gradients, by the wildcard that names one of their entries.
+SECTIONS = {"features": "features", "kernel": "kernels", "preconditioner": "preconditioners"}
+# Settings of gradients that are not projected would be of no use to them.
+PROJECTION = ("projection", "dimension", "projection_seed")
+
+
 def gradient_settings(plan: Plan, wildcards: Wildcards) -> Settings:
-    """What makes the features, or the kernel, that a path names: timesteps, noise and projection."""
-    section = "features" if "features" in wildcards.keys() else "kernels"  # noqa: SIM118
-    name = wildcards.get("features") or wildcards.get("kernel")
+    """What makes the gradients of the entry that a path names: timesteps, noise and projection."""
+    named = next(wildcard for wildcard in SECTIONS if wildcard in wildcards.keys())  # noqa: SIM118
+    section, name = SECTIONS[named], wildcards.get(named)
     if name not in plan.extended[section]:
         raise UserError(f"{section}: no {name!r}, known are {', '.join(plan.config[section])}")
     return gradients_of(plan.dataset(wildcards), plan.extended[section][name])
@@ -70,6 +76,12 @@ def gradient_settings(plan: Plan, wildcards: Wildcards) -> Settings:
 def gradients_of(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> Settings:
     """Settings of a data set's gradients, with what an entry of `features` or `kernels` changes."""
     return {**settings["gradients"], **entry}
+
+
+def preconditioner_json(plan: Plan, wildcards: Wildcards) -> str:
+    """What makes the preconditioner that a path names, as JSON."""
+    found = gradient_settings(plan, wildcards)
+    return json.dumps({key: value for key, value in found.items() if key not in PROJECTION})
 
 
 def gradient_settings_json(plan: Plan, wildcards: Wildcards) -> str:

@@ -36,11 +36,15 @@ class UNetSize:
         flops: of a forward pass, a multiply-add counted as two.
         numbers: in the outputs of all its layers.
         channels, side: of what it sees.
-        input: numbers in that.
+        input: numbers in what it sees.
+        factors: numbers in the factors of all its layers, see `das.gradients.ekfac`; with captions, of its
+            adapters, which are of low rank.
+        factoring, rotating: FLOPs of adding to them, and of gradients in their eigenvectors.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.parameters = self.flops = self.numbers = 0
+        self.factors = self.factoring = self.rotating = 0
         if "cross_attention_dim" not in config:
             config = DEFAULTS | dict(config)
         channels, layers = config["block_out_channels"], config["layers_per_block"]
@@ -86,11 +90,20 @@ class UNetSize:
         self.parameters += inputs * outputs + bias * outputs
         self.flops += 2 * inputs * outputs * tokens
         self.numbers += outputs * tokens
+        if not self._condition:
+            self._factor(inputs + bias, outputs, tokens)
 
     def _convolution(self, inputs: int, outputs: int, kernel: int, area: int) -> None:
         self.parameters += (kernel**2 * inputs + 1) * outputs
         self.flops += 2 * kernel**2 * inputs * outputs * area
         self.numbers += outputs * area
+        if not self._condition:
+            self._factor(kernel**2 * inputs + 1, outputs, area)
+
+    def _factor(self, inputs: int, outputs: int, area: int) -> None:
+        self.factors += inputs**2 + outputs**2
+        self.factoring += 2 * area * (inputs**2 + outputs**2)
+        self.rotating += 2 * (area * outputs**2 + min(area, outputs) * inputs**2)
 
     def _norm(self, width: int, area: int) -> None:
         self.parameters += 2 * width
@@ -125,6 +138,8 @@ class UNetSize:
             for _ in range(2):
                 self._linear(seen, width, tokens, bias=False)
             self._linear(width, width, area)
+            for inputs, positions in ((width, area), (seen, tokens), (seen, tokens), (width, area)):
+                self._factor(inputs, width, positions)
             self.flops += 4 * width * area * tokens
         self._norm(width, area)
         self._linear(width, 2 * HIDDEN * width, area)
