@@ -38,6 +38,9 @@ def asked(settings, config):
         "measure_errors/*.tsv": needs.errors(shard),
         "project_gradients/*_train_*.tsv": needs.gradients(shard, *features),
         "sketch_kernel/*.tsv": needs.kernel(shard, kernel),
+        "estimate_preconditioner/*.tsv": needs.preconditioner(
+            settings["gradients"] | config["preconditioners"]["ekfac"]
+        ),
     }
 
 

@@ -58,7 +58,8 @@ def together(folder, chosen, indices=range(13, 18)):
 SHIPPED = {
     name: settings(**{"normalise": False, "dimension": 64} | entry)
     for name, entry in load_yaml(ROOT / "config/config.yaml")["features"].items()
-    if "noise" not in entry
+    # Those would see other noise, or other coordinates, in passes of their own.
+    if not entry.keys() & {"noise", "preconditioner"}
 }
 
 

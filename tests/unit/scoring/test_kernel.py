@@ -38,6 +38,7 @@ def write_shard(path, features, first, *, weights="w", settings=None, count=None
         "toy",
         settings or {"projection": {"k": features.shape[1]}},
         weights,
+        precision="torch.float32",
         first=first,
         count=len(features) if count is None else count,
     ) as file:

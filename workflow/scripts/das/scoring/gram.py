@@ -24,8 +24,9 @@ def sum_gram(paths: Sequence[Path], output: Path) -> None:
     features = Shards(paths)
     what = f"features: the Gram matrix with k = {features.k}"
     require_memory(8 * 2 * features.k**2, what, "lower gradients.dimension")
-    origin, count = (features.dataset, features.settings, features.weights), features.n
-    with artifacts.write(output, "gram", *origin, count=count) as file:
+    origin = features.dataset, features.settings, features.weights
+    precision = features.provenance.attributes["precision"]
+    with artifacts.write(output, "gram", *origin, precision=precision, count=features.n) as file:
         file["gram"] = inner_gram(features)
 
 
