@@ -264,8 +264,8 @@ def test_a_budget_of_timesteps_costs_a_pilot(datasets, config):
 
 def test_disk_is_the_size_of_what_is_left(datasets, config):
     disk = by_rule("digits", datasets["digits"], config).disk_gb * 1e9
-    # Nine means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
-    assert disk["place_gradients"] == pytest.approx((9 + 3 + 25) * 1400 * 4096 * 4)
+    # Ten means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
+    assert disk["place_gradients"] == pytest.approx((10 + 3 + 25) * 1400 * 4096 * 4)
     assert disk["train_subset_models"] == pytest.approx(32 * 4 * 176_849)
     assert disk["place_images"] == pytest.approx(1200 * 64)
     assert disk["total"] == pytest.approx(disk.drop("total").sum())

@@ -529,7 +529,7 @@ def test_preconditioned_features_wait_for_their_preconditioner_and_a_method_pays
         plan, at(dataset="tiny", method="trak", split="gen")
     )
     given = json.loads(shards.preconditioner_json(plan, at(dataset="tiny", preconditioner="ekfac")))
-    assert set(given) == {"timesteps", "strategy", "draws", "seed", "precision", "parameters"}
+    assert set(given) == {"timesteps", "strategy", "draws", "seed", "noise", "precision", "parameters"}
     needed = resources.needs(plan, at(dataset="tiny", preconditioner="ekfac"), "preconditioner")
     assert min(needed) > 0
 
