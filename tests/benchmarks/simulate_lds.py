@@ -8,6 +8,8 @@ user has, again and again, and every interval is asked whether it covers the pop
     lds, lds_centred   with the damping as it is chosen on half of the subsets
     equals             the difference from a method with other errors that is exactly as good
     lds_corrected      of losses that were measured twice with normal noise, at several reliabilities
+    R seeds            of as many models, R training seeds of 1 / R of the subsets, where --agreement is the
+                       correlation of the losses of two seeds: truth / half_width says what it tells from 0
 
     .venv/bin/python tests/benchmarks/simulate_lds.py results/digits das dtrak raw_cos --subsets 32 64
 """
@@ -30,6 +32,7 @@ from das.lds.reliability import corrected, reliability
 from das.lds.resampling import Resamples
 
 RELIABILITIES = (0.2, 0.35, 0.5, 0.75, 0.9)
+SEEDS = (1, 2, 3)
 
 
 class Population:
@@ -50,10 +53,11 @@ class Population:
         weights = random.normal(size=(subsets, self.measured.shape[0])) / np.sqrt(len(self.measured))
         return weights @ self.prediction, weights @ self.equal, weights @ self.measured
 
-    def lds(self, centring=lambda values: values):
-        """LDS in percent at each damping, [L]."""
+    def lds(self, centring=lambda values: values, noise=0.0):
+        """LDS in percent at each damping, [L], of losses with more noise of that deviation."""
         x, y = _standard(centring(self.prediction)), _standard(centring(self.measured))
-        return (600 / np.pi * np.arcsin((x * y).mean(-2) / 2)).mean(-1)
+        r = (x * y).mean(-2) / np.sqrt(1 + noise**2)
+        return (600 / np.pi * np.arcsin(r / 2)).mean(-1)
 
 
 def _standard(values):
@@ -89,10 +93,11 @@ class Coverage:
             yield row
 
 
-def simulate(population, subsets, trials, seed):
+def simulate(population, subsets, trials, seed, agreement):
     """Coverage of all kinds of intervals with so many subsets."""
     coverage, random = Coverage(), np.random.default_rng(seed)
-    splits = Resamples.draw(subsets, 1, seed=0).splits
+    parts = {seeds: Resamples.draw(subsets // seeds, 1, seed=0).splits for seeds in SEEDS}
+    splits = parts[1]
     lds, centred = population.lds(), population.lds(centre)
     for _ in progress(range(trials), f"{subsets} subsets"):
         prediction, equal, measured = population.draw(random, subsets)
@@ -109,6 +114,12 @@ def simulate(population, subsets, trials, seed):
             estimate, chosen = held_out(prediction, draws.mean(0), splits)
             found = corrected(estimate, reliability(draws))
             coverage.add(f"lds_corrected at {share}", found, lds[chosen].mean())
+        for seeds in SEEDS:
+            fewer = subsets // seeds
+            scale = np.sqrt((1 - agreement) / agreement / seeds)  # of what seeds do not share
+            losses = measured[:fewer] + random.normal(0, scale, measured[:fewer].shape)
+            estimate, chosen = held_out(prediction[:, :fewer], losses, parts[seeds])
+            coverage.add(f"{seeds} seeds", estimate, population.lds(noise=scale)[chosen].mean())
     return coverage.rows()
 
 
@@ -122,6 +133,7 @@ def main():
     options.add_argument("--subsets", type=int, nargs="+", default=[32, 64])
     options.add_argument("--trials", type=int, default=300)
     options.add_argument("--queries", type=int, help="the first so many; all without it")
+    options.add_argument("--agreement", type=float, default=0.32, help="of the losses of two training seeds")
     options.add_argument("--seed", type=int, default=0)
     arguments = options.parse_args()
     losses = sorted(arguments.results.glob("lds/losses/*.h5"))
@@ -134,7 +146,7 @@ def main():
             chosen = slice(arguments.queries)
             population = Population(predicted.prediction[:, :, chosen], measured[:, chosen])
             for number in arguments.subsets:
-                found = simulate(population, number, arguments.trials, arguments.seed)
+                found = simulate(population, number, arguments.trials, arguments.seed, arguments.agreement)
                 rows += [{"method": method, "split": path.stem, "subsets": number, **row} for row in found]
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.2f"))
 
