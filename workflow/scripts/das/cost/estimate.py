@@ -514,11 +514,10 @@ class Estimator:
     def _compare_patches(self) -> RuleCost:
         """Comparisons of patches, of which a query is a row."""
         asked = {(method.patches, split) for method in self._methods for split in self._scored(method)}
-        seen = unet_size(self._settings["model"]["unet"])
         jobs = [
             (
                 self._counts[split],
-                self._work.comparison(self._config["patches"][name], seen.channels, seen.side),
+                self._work.comparison(self._config["patches"][name], self._size.channels, self._size.side),
             )
             for name, split in asked
             if name is not None
