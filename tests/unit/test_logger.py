@@ -46,9 +46,10 @@ def test_a_file_has_a_line_for_each_job_that_starts_and_for_errors(handler, capf
     ]
 
 
-def test_a_terminal_has_one_line_that_jobs_do_not_draw_over(monkeypatch):
+@pytest.mark.parametrize("size", [(40, 120), (0, 0)], ids=["of known size", "that says no size"])
+def test_a_terminal_has_one_line_that_jobs_do_not_draw_over(monkeypatch, size):
     main, side = pty.openpty()
-    termios.tcsetwinsize(side, (40, 120))
+    termios.tcsetwinsize(side, size)
     monkeypatch.setattr("sys.stderr", os.fdopen(side, "w"))
     handler = LogHandler(SimpleNamespace(quiet=set(), show_failed_logs=False), None)
     try:

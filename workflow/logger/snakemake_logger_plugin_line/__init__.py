@@ -33,6 +33,7 @@ class LogHandler(LogHandlerBase):
             bar_format="{n} of {total} jobs |{bar}| {elapsed} {desc}",
             total=0,
             ncols=100,
+            nrows=20,  # a terminal that says it has none would show no bar
             delay=1e-9,  # nothing before the first job
         )
         self._closing = threading.Event()
