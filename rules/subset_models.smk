@@ -78,6 +78,8 @@ for job in pools.pool_jobs(PLAN, pools.DRAWN):
             f"logs/{{dataset}}/evaluate_{job.log}.tsv"
         wildcard_constraints:
             dataset=job.datasets,
+        # Before further trainings: models that are not kept go when they are evaluated.
+        priority: 3
         conda:
             ENVIRONMENT
         threads: planned(setting, "jobs", "threads")

@@ -104,8 +104,8 @@ class PoolJob:
 
     @property
     def priority(self) -> int:
-        """Those that take longest first, lest one of them runs alone at the end."""
-        return int(self.pool.name == REMOVE)
+        """Before all jobs that wait for none of them, lest one trains alone at the end; longest first."""
+        return 2 if self.pool.name == REMOVE else 1
 
 
 def pool_jobs(plan: Plan, pools: Iterable[Pool]) -> Iterator[PoolJob]:
