@@ -137,14 +137,14 @@ def test_jobs_of_cifar2_are_those_of_the_published_protocol(datasets, config):
         "measure_errors": 5,
         "join_errors": 1,
         "estimate_preconditioner": 1,
-        # Six kinds of features together, four with shared noise, a preconditioned one, the loss at three
-        # checkpoints.
-        "project_gradients": (1 + 1 + 1 + 3) * (5 + 1 + 1),
-        "place_gradients": (6 + 4 + 1 + 3) * (5 + 1 + 1),
+        # Six kinds of features together, four with shared noise, two preconditioned ones with noise of either
+        # kind, the loss at three checkpoints.
+        "project_gradients": (1 + 1 + 2 + 3) * (5 + 1 + 1),
+        "place_gradients": (6 + 4 + 2 + 3) * (5 + 1 + 1),
         "project_journeys": 1,
         "sum_gram": 7,
-        "sketch_kernel": 5,
-        "join_kernel": 1,
+        "sketch_kernel": 2 * 5,
+        "join_kernel": 2,
         "train_subset_models": 64 * 3,
         "evaluate_subset_models": 64 * 3,
         "predict_losses": 2 * methods - 1,
@@ -164,7 +164,7 @@ def test_methods_add_the_models_that_they_need(datasets, config):
     jobs = found.jobs
     assert (jobs["train_ensemble"], jobs["measure_errors"], jobs["join_errors"]) == (2, 3, 3)
     assert (jobs["draw_retrain_subsets"], jobs["train_retrain_models"], jobs["embed_images"]) == (1, 2, 3)
-    assert (jobs["fetch_clip_model"], jobs["sketch_kernel"], jobs["join_kernel"]) == (1, 3, 3)
+    assert (jobs["fetch_clip_model"], jobs["sketch_kernel"], jobs["join_kernel"]) == (1, 4, 4)
     # das, dtrak and das_gn of two more models, for three splits; in passes that they share.
     assert jobs["project_gradients"] == base.jobs["project_gradients"] + 2 * 3
     assert jobs["place_gradients"] == base.jobs["place_gradients"] + 2 * 3 * 3
@@ -264,8 +264,8 @@ def test_a_budget_of_timesteps_costs_a_pilot(datasets, config):
 
 def test_disk_is_the_size_of_what_is_left(datasets, config):
     disk = by_rule("digits", datasets["digits"], config).disk_gb * 1e9
-    # Ten means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
-    assert disk["place_gradients"] == pytest.approx((10 + 3 + 25) * 1400 * 4096 * 4)
+    # Eleven means over timesteps, the loss at three checkpoints, and 25 timesteps kept apart.
+    assert disk["place_gradients"] == pytest.approx((11 + 3 + 25) * 1400 * 4096 * 4)
     assert disk["train_subset_models"] == pytest.approx(32 * 4 * 176_849)
     assert disk["place_images"] == pytest.approx(1200 * 64)
     assert disk["total"] == pytest.approx(disk.drop("total").sum())

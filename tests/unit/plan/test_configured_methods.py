@@ -81,6 +81,10 @@ def of(entry):
             r"features\.odd\.preconditioner\.name: found 'magic', allowed are ekfac",
         ),
         (
+            {"score": "ekfac", "features": "loss"},
+            r"m\.features: found loss, which have no preconditioner; ekfac needs one",
+        ),
+        (
             {"score": "das_gn", "features": "preconditioned", "kernel": "gauss_newton"},
             r"m\.kernel: found 'gauss_newton', but the features preconditioned have a preconditioner",
         ),

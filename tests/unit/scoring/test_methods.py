@@ -138,6 +138,7 @@ class Toy:
             "renormalised_if": lambda: inner / [np.sqrt(g @ g) for g in G],
             "grad_dot": lambda: G_q @ G.T,
             "grad_cos": lambda: cosines(G_q, G),
+            "retrac": lambda: np.array([[g_q @ g / np.sqrt(g @ g) for g in G] for g_q in G_q]),
             "das_gn": lambda: inner**2,
             "ekfac": lambda: G_q @ G.T,
             "ekfac_squared": lambda: (G_q @ G.T) ** 2,
@@ -146,6 +147,9 @@ class Toy:
             "das_no_residual": lambda: (inner / (1 - h)) ** 2,
             "das_no_leverage": lambda: (inner * r) ** 2,
             "das_linear": lambda: term,
+            "das_relative": lambda: np.array(
+                [[(g_q @ K @ g) ** 2 / (g @ K @ K @ g) for g in G] for g_q in G_q]
+            ),
             "das_signed_square": lambda: term * np.abs(term),
             "das_code_residual": lambda: (inner * code_r / (1 - h)) ** 2,
             "raw_dot": lambda: pixels[0] @ pixels[1].T,
@@ -216,7 +220,7 @@ def test_predictions_are_minus_the_sums_of_the_formulas_scores(tmp_path, name, k
     ("name", "k"),
     [
         *((name, k) for name in ("trak", "dtrak", "relative_if", "das_linear") for k in (6, 40)),
-        *((name, 6) for name in ("renormalised_if", "grad_dot", "grad_cos")),
+        *((name, 6) for name in ("renormalised_if", "grad_dot", "grad_cos", "retrac")),
         *((name, 6) for name in ("raw_dot", "raw_cos", "clip_dot", "clip_cos")),
     ],
 )
@@ -550,8 +554,9 @@ def test_a_given_kernel_takes_the_place_of_the_features_own(tmp_path, k):
         "query_features": [write_shard(tmp_path / "q.h5", toy.query_features, 0, settings=settings)],
         "kernels": [kernel],
     }
-    found = scores_of(toy, "das_gn", tmp_path, parts=[part])
-    np.testing.assert_allclose(found, toy.dense("das_gn", 0.3, J.T @ J), rtol=1e-4, atol=1e-6)
+    for name in ("das_gn", "das_relative"):
+        found = scores_of(toy, name, tmp_path, parts=[part])
+        np.testing.assert_allclose(found, toy.dense(name, 0.3, J.T @ J), rtol=1e-4, atol=1e-6)
     with artifacts.write(kernel, "kernel", "toy", settings | {"projection_seed": 1}, "w") as file:
         file["kernel"] = J.T @ J
     with pytest.raises(UserError, match=r"kernel\.h5: projection_seed is 1, but the features .*t\.h5 have 0"):

@@ -20,7 +20,7 @@ from das.lds.correlation import Floats
 from das.lds.estimate import Estimate
 from das.lds.unbiased import correlations, of_queries_less_one
 
-# Below it, a few subsets decide about the correction: its interval no longer covers (docs/accuracy.md).
+# Below it, a few subsets decide about the correction: its interval no longer covers (docs/measurements.md).
 LEAST = 0.3
 
 

@@ -123,6 +123,7 @@ class Method:
         score: scores [Q, n] of a block, or a `Product`; its docstring states formula and source.
         inputs: which it needs of those in `das.methods.inputs`.
         magnitude: whether scores are magnitudes, without the sign of the convention.
+        preconditioned: whether its features must have a preconditioner.
         prepare: called once for each part with a block of all training images that holds what "errors" and
             "retraining" give and nothing else, for what depends on more than one block.
     """
@@ -131,6 +132,7 @@ class Method:
     score: Callable[[Block], Floats | Product]
     inputs: tuple[str, ...]
     magnitude: bool = False
+    preconditioned: bool = False
     prepare: Callable[[Block], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -172,11 +174,12 @@ def method(
     *,
     inputs: tuple[str, ...],
     magnitude: bool = False,
+    preconditioned: bool = False,
     prepare: Callable[[Block], Any] | None = None,
 ) -> Callable[[Callable[[Block], Floats | Product]], Method]:
     """Make a `Method` of a function of a block, named like the function."""
 
     def decorate(score: Callable[[Block], Floats | Product]) -> Method:
-        return Method(score.__name__, score, inputs, magnitude, prepare)
+        return Method(score.__name__, score, inputs, magnitude, preconditioned, prepare)
 
     return decorate

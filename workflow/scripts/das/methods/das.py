@@ -35,6 +35,17 @@ def das_no_leverage(block: Block) -> Floats:
     return (block.inner * block.residual) ** 2
 
 
+@method(inputs=("kernel", "norms"), magnitude=True)
+def das_relative(block: Block) -> Floats:
+    """(g_qᵀ K g_i / ‖K g_i‖)²: das relative to how far the parameters move without image i.
+
+    In the manner of relative influence, arXiv 2003.11630. The parameters of the linear model move by
+    K g_i r_i / (1 - h_i), so residual and leverage cancel. With the features and the kernel of das_gn it is
+    that method relative to the same.
+    """
+    return (block.inner / block.kernel_norm) ** 2
+
+
 @method(inputs=("kernel", "leverage", "errors"))
 def das_linear(block: Block) -> Product:
     """g_qᵀ K g_i · r_i / (1 - h_i). A control: das before it is squared."""

@@ -35,7 +35,7 @@ def das_gn_raw(block: Block) -> Floats:
     return np.maximum(block.inner, 0) * np.maximum(block.image_inner, 0)
 
 
-@method(inputs=("features",))
+@method(inputs=("features",), preconditioned=True)
 def ekfac(block: Block) -> Product:
     """g_qᵀ (H + λI)⁻¹ g_i, g the gradient of the denoising loss, the features being (H + λI)^(-1/2) g.
 
@@ -44,7 +44,7 @@ def ekfac(block: Block) -> Product:
     return Product(block.query_features, block.train_features)
 
 
-@method(inputs=("features",), magnitude=True)
+@method(inputs=("features",), magnitude=True, preconditioned=True)
 def ekfac_squared(block: Block) -> Floats:
     """(g_qᵀ (H + λI)⁻¹ g_i)², as ekfac. A control: how much of a gain comes from squaring."""
     return (block.query_features @ block.train_features.T) ** 2

@@ -1,4 +1,4 @@
-"""Products of gradients, without a kernel. Over checkpoints of the training they are TracInCP and GAS."""
+"""Products of gradients, without a kernel. Over checkpoints they are TracInCP, GAS and, about, ReTrac."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def grad_cos(block: Block) -> Product:
     Its mean over checkpoints is gradient aggregated similarity (GAS), arXiv 2201.10055.
     """
     return Product(unit(block.query_features), unit(block.train_features))
+
+
+@method(inputs=("features",))
+def retrac(block: Block) -> Product:
+    """g_q · g_i / ‖g_i‖, g the gradient of the denoising loss.
+
+    After ReTrac, arXiv 2401.09031, of which only the abstract was known: gradients of training images are
+    normalised, since some have large norms for the timesteps at which they were taken. Meant is the mean over
+    checkpoints.
+    """
+    return Product(block.query_features, unit(block.train_features))

@@ -104,6 +104,10 @@ class ConfiguredMethod:
                     raise UserError(f"{key}.{option}: {rule.name} works on no features and has no use for it")
             return
         features = config["features"][self.features]
+        if rule.preconditioned and "preconditioner" not in features:
+            raise UserError(
+                f"{key}.features: found {self.features}, which have no preconditioner; {rule.name} needs one"
+            )
         if "preconditioner" in features:
             self._check_preconditioned(key, features["preconditioner"]["name"], config)
         kept = features.get("by_timestep", False)
@@ -126,7 +130,7 @@ class ConfiguredMethod:
             if self.kernel not in config["kernels"]:
                 allowed = ", ".join(config["kernels"])
                 raise UserError(f"{key}.kernel: found {self.kernel!r}, allowed are {allowed}")
-            if "kernel" not in rule.inputs or {"leverage", "norms"} & set(rule.inputs):
+            if "kernel" not in rule.inputs or "leverage" in rule.inputs:
                 raise UserError(
                     f"{key}.kernel: found {self.kernel!r}, but {rule.name} needs the kernel of its own "
                     "features; remove it"
