@@ -38,7 +38,7 @@ The economical protocol retrains each subset once instead of three times, and me
 timesteps where retrained models differ most, in two draws
 ([running.md](running.md#losses-at-fewer-timesteps)). Its LDS is against models of one training seed, which is
 lower than that against the mean of three: compare methods within a protocol, not figures of one with figures
-of the other. [measurements.md](measurements.md#intervals) has the width of intervals by the number of subsets.
+of the other. [measurements.md](measurements.md#intervals) has the width of intervals by subsets.
 """
 
 _METHOD = """\
