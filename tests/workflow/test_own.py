@@ -54,7 +54,7 @@ def test_the_table_names_files_and_the_model_is_the_one_that_was_given(finished)
     results = finished.folder / "results/mine"
     table = pd.read_csv(finished.folder / TARGET)
     assert len(table) == 2 * 5  # a magnitude has no lowest
-    assert set(table.method) == {"das_gn_raw"}
+    assert set(table.method) == {"das_gn_shared_raw"}
     for path in table.path:
         assert (finished.folder / "photographs" / path).is_file()
     assert (table.label == table.path.str.split("/").str[0]).all()
@@ -63,14 +63,14 @@ def test_the_table_names_files_and_the_model_is_the_one_that_was_given(finished)
     assert all(path.endswith(f"/{name}") for name, path in firsts.items())
     given, taken = (load_file(folder / WEIGHTS) for folder in (finished.folder / "model", results / "model"))
     assert all(np.array_equal(given[name], taken[name]) for name in given)
-    stored = attributions(results, "das_gn_raw", queries=[1], count=5)
+    stored = attributions(results, "das_gn_shared_raw", queries=[1], count=5)
     np.testing.assert_allclose(stored.score, table[table["query"] == 1].score, rtol=1e-5)
     assert not (results / "lds").exists()
 
 
 def test_the_page_shows_both_methods(finished):
     page = (finished.folder / REPORT).read_text()
-    assert '"methods": ["das_gn_raw", "raw_kernel"]' in page
+    assert '"methods": ["das_gn_shared_raw", "raw_kernel"]' in page
     assert "No models were retrained" in page
 
 
@@ -85,7 +85,7 @@ def test_nothing_is_trained_and_nothing_done_twice(finished):
 
 def scores_of(results):
     """The scores of all training images, by the file of the picture."""
-    with artifacts.read(results / "scores/das_gn_raw/gen.h5", "scores") as artifact:
+    with artifacts.read(results / "scores/das_gn_shared_raw/gen.h5", "scores") as artifact:
         scores = artifact.read("scores", artifact.shape("scores"), np.float32)
     return pd.DataFrame(scores, index=read_texts(results / "images/gen.h5", "paths"))
 
@@ -270,7 +270,7 @@ def test_more_rows_than_images_are_refused_before_anything_is_deleted(
     assert (tmp_path / target).read_bytes() == (finished.folder / target).read_bytes()
 
 
-@pytest.mark.parametrize("method", ["das_gn_raw", "raw_kernel"])
+@pytest.mark.parametrize("method", ["das_gn_shared_raw", "raw_kernel"])
 def test_scores_of_held_out_images_where_there_are_none_are_refused(finished, tmp_path, method):
     done = finished.copy(tmp_path).run(f"results/mine/scores/{method}/val.h5")
     assert done.returncode == 1

@@ -81,8 +81,8 @@ def test_scores_of_a_split_ask_for_others_where_the_lds_chooses_their_damping(pl
 @pytest.mark.parametrize(
     ("targets", "features"),
     [
-        (["attributions.csv", "attributions_das.csv"], ("mean", "mean_weighted")),
-        (["report.html", "lds_trak.csv"], ("loss", "mean_weighted")),
+        (["attributions.csv", "attributions_das_shared.csv"], ("loss_normalised_shared", "mean_shared")),
+        (["report.html", "lds_trak_shared.csv"], ("loss_shared", "loss_normalised_shared")),
         (["counterfactual.csv"], ("loss", "squared", "mean", "mean_weighted")),
         (["gradients/mean/train/shard-000.h5", "gradients/loss/train/shard-000.h5"], ("loss", "mean")),
         (["lds_das.csv", "lds_das_shared.csv"], None),
