@@ -33,7 +33,7 @@ help:
 	@touch $@
 
 demo: .venv/run
-	@echo "Making results/digits: about 9 minutes on two cores"
+	@echo "Making results/digits: about 10 minutes on two cores"
 	PYTHONPATH=workflow/logger $(BIN)/snakemake --cores $(CORES) demo --logger line --configfile config/demo.yaml
 	@echo "LDS in percent, what each method's scores predict of retrained models; also results/digits/lds.png:"
 	@$(BIN)/python workflow/scripts/show_table.py results/digits/lds.csv
