@@ -324,7 +324,7 @@ def test_a_broken_unet_is_one_line(tmp_path, content, message):
 
 
 def test_the_committed_page_is_what_the_configuration_costs(datasets, config, tmp_path):
-    """docs/cost.md cannot go stale: `snakemake --cores 1 describe_costs` makes it again."""
+    """docs/cost.md cannot go stale: `snakemake --cores 1 describe_costs -R describe_costs` makes it again."""
     das = config | {"evaluation": config["evaluation"] | {"methods": ["das"]}}
     economical = load_yaml(ROOT / "config/economical.yaml")["datasets"]
     schema = ROOT / "workflow/schemas/dataset.schema.yaml"
