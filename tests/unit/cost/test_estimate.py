@@ -178,11 +178,12 @@ def test_methods_add_the_models_that_they_need(datasets, config):
 
 def test_a_kernel_costs_a_gradient_pass_and_its_products(datasets, config):
     """H takes k² multiply-adds per image and timestep, and k x k numbers per shard and in all."""
-    found = by_rule("digits", datasets["digits"], config)
+    found, kernels = by_rule("digits", datasets["digits"], config), len(config["kernels"])
     per_row = found.gflop_per_row["project_journeys"] + 2 * 4096**2 / 1e9
     assert found.gflop_per_row["sketch_kernel"] == pytest.approx(per_row)
-    assert found.rows["sketch_kernel"] == 1000 * 25
-    assert found.disk_gb["sketch_kernel"] == found.disk_gb["join_kernel"] == pytest.approx(8 * 4096**2 / 1e9)
+    assert found.rows["sketch_kernel"] == kernels * 1000 * 25
+    size = pytest.approx(kernels * 8 * 4096**2 / 1e9)
+    assert found.disk_gb["sketch_kernel"] == found.disk_gb["join_kernel"] == size
 
 
 def test_a_preconditioner_costs_two_passes_and_their_products(datasets, config):
