@@ -21,7 +21,9 @@ def test_benches_are_whole_data_sets_whose_models_have_the_size_of_their_images(
     schema = ROOT / "workflow/schemas/dataset.schema.yaml"
     benches = configuration.load_datasets(ROOT / "tests", changes, schema)
     assert set(benches) == {"bench_digits", "bench_mnist", "bench_patches", "bench_cifar"}
-    for settings in benches.values():
+    for name, settings in benches.items():
+        models = (32, [0]) if name == "bench_cifar" else (64, [0, 1])
+        assert (settings["lds"]["subsets"], settings["lds"]["train_seeds"]) == models
         unet, source = json.loads((ROOT / settings["model"]["unet"]).read_text()), settings["source"]
         if source["kind"] == "folder":
             shape = source["resize"], source.get("channels", 3)
